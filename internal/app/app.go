@@ -1,0 +1,260 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime/pprof"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/activation"
+	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/rs/zerolog"
+
+	"pgdrover/admin"
+	"pgdrover/internal/config"
+	"pgdrover/internal/logging"
+	"pgdrover/pooler"
+)
+
+// Options are the command line.
+type Options struct {
+	Version string // as --version prints it
+	Daemon  bool
+	Quiet   bool
+	Verbose int    // added to the verbose setting
+	User    string // instead of the user setting
+}
+
+// process is one running pooler with everything around it.
+type process struct {
+	cfg    *config.Manager
+	logger *logging.Logger
+	log    zerolog.Logger
+	pooler *pooler.Pooler
+	pid    *pidFile
+	stop   context.CancelFunc
+	ended  chan struct{} // closed when the goroutines of start have ended
+}
+
+// Run runs the pooler until it is told to end. The error is for the terminal.
+func Run(ctx context.Context, path string, o Options) error {
+	if o.Daemon && os.Getenv(childMark) == "" {
+		return startInBackground(path)
+	}
+	if file := os.Getenv("PGDROVER_CPUPROFILE"); file != "" {
+		f, err := os.Create(file)
+		if err != nil {
+			return err
+		}
+		if err := pprof.StartCPUProfile(f); err != nil {
+			return err
+		}
+		defer pprof.StopCPUProfile()
+	}
+	p, err := start(path, o)
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	notify(daemon.SdNotifyReady)
+	reportReady()
+	p.serveSignals(ctx)
+	notify(daemon.SdNotifyStopping)
+	return nil
+}
+
+// StartForDemo starts a pooler inside this process. stop ends it.
+func StartForDemo(_ context.Context, path string, o Options) (stop func(), err error) {
+	o.Quiet = true
+	p, err := start(path, o)
+	if err != nil {
+		return nil, err
+	}
+	return p.close, nil
+}
+
+func start(path string, o Options) (_ *process, err error) {
+	overrides := []config.Override{}
+	if o.User != "" {
+		overrides = append(overrides, config.Override{Name: "user", Value: o.User})
+	}
+	if o.Verbose > 0 {
+		overrides = append(overrides, config.Override{Name: "verbose", Value: strconv.Itoa(o.Verbose)})
+	}
+	mgr, err := config.Open(path, config.Options{Overrides: overrides})
+	if err != nil {
+		return nil, err
+	}
+	set := &mgr.Current().Settings
+	var logOpts []logging.Option
+	if o.Quiet {
+		logOpts = append(logOpts, logging.WithStderr(io.Discard))
+	}
+	inherited, err := activation.Listeners()
+	if err != nil {
+		return nil, fmt.Errorf("sockets from systemd: %w", err)
+	}
+	logger, err := logging.New(set, logOpts...)
+	if err != nil {
+		return nil, err
+	}
+	p := &process{cfg: mgr, logger: logger, log: logger.Zerolog(), ended: make(chan struct{})}
+	defer func() {
+		if err != nil {
+			_ = logger.Close()
+		}
+	}()
+	raiseFileLimit()
+	if p.pid, err = writePIDFile(set.PidFile, set.User); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			p.pid.remove()
+		}
+	}()
+	if p.pooler, err = pooler.New(pooler.Options{Config: mgr, Log: p.log}); err != nil {
+		return nil, err
+	}
+	p.pooler.SetAdmin(admin.New(p.pooler, mgr, admin.Options{Log: p.log, Version: shortVersion(o.Version), DNSHosts: p.dnsHosts}))
+	mgr.Subscribe(func(_, next *config.Config) (func(), error) { return logger.Prepare(&next.Settings) })
+	mgr.Subscribe(p.pooler.Prepare)
+	if err := p.pooler.Start(inherited); err != nil {
+		p.pooler.Close()
+		return nil, err
+	}
+	if err := becomeUser(set.User); err != nil {
+		p.pooler.Close()
+		return nil, err
+	}
+	for _, w := range mgr.Warnings() {
+		p.log.Warn().Msg(w.String())
+	}
+	p.log.Info().Msg("process up: pgdrover " + o.Version)
+	var ctx context.Context
+	ctx, p.stop = context.WithCancel(context.Background())
+	go func() {
+		defer close(p.ended)
+		mgr.Watch(ctx, p.reloaded)
+	}()
+	return p, nil
+}
+
+func shortVersion(v string) string {
+	short, _, _ := strings.Cut(v, " ")
+	return short
+}
+
+// reloaded logs what the file watch did.
+func (p *process) reloaded(r config.Reloaded) {
+	files := strings.Join(r.Files, ", ")
+	if r.Err != nil {
+		p.log.Error().Err(r.Err).Str("files", files).Msg("config file loading failed; the old configuration stays in force")
+		return
+	}
+	p.log.Info().Str("files", files).Msg("configuration reloaded")
+	for _, w := range r.Warnings {
+		p.log.Warn().Msg(w.String())
+	}
+	for _, name := range r.Pending {
+		p.log.Warn().Msg(name + " has changed and takes effect after a restart")
+	}
+}
+
+// reload is SIGHUP.
+func (p *process) reload(ctx context.Context) {
+	p.log.Info().Msg("got SIGHUP, re-reading config")
+	notify(daemon.SdNotifyReloading + "\nMONOTONIC_USEC=" + strconv.FormatInt(monotonicMicros(), 10))
+	defer notify(daemon.SdNotifyReady)
+	if err := p.logger.Reopen(); err != nil {
+		p.log.Error().Err(err).Msg("reopening the log file failed")
+	}
+	if err := p.cfg.Reload(ctx); err != nil {
+		p.log.Error().Err(err).Msg("config file loading failed; the old configuration stays in force")
+	}
+}
+
+func (p *process) dnsHosts() []admin.DNSHost {
+	var out []admin.DNSHost
+	for _, e := range p.pooler.DNS() {
+		addrs := make([]string, len(e.Addrs))
+		for i, a := range e.Addrs {
+			addrs[i] = net.JoinHostPort(a.String(), "0")
+		}
+		out = append(out, admin.DNSHost{Hostname: e.Host, TTL: int64(e.TTL / time.Second), Addrs: strings.Join(addrs, ",")})
+	}
+	return out
+}
+
+func (p *process) close() {
+	p.stop()
+	<-p.ended
+	p.pooler.Close()
+	p.pid.remove()
+	p.log.Info().Msg("process down")
+	_ = p.logger.Close()
+}
+
+// Check validates a configuration and prints what is wrong with it, or with what it would do.
+func Check(out io.Writer, path string) error {
+	problems, warnings := config.Check(path, pooler.Validate)
+	for _, w := range warnings {
+		fmt.Fprintln(out, "warning: "+w.String())
+	}
+	if len(problems) > 0 {
+		return problems
+	}
+	fmt.Fprintln(out, path+": configuration is valid")
+	return nil
+}
+
+// Health reports whether the pooler of a configuration file accepts connections: it opens one and asks for TLS,
+// which every state of the pooler answers.
+func Health(ctx context.Context, args []string) error {
+	network, addr := "tcp", "127.0.0.1:6432"
+	if len(args) == 1 {
+		cfg, _, err := config.Load(args[0])
+		if err != nil {
+			return err
+		}
+		host, _, _ := strings.Cut(cfg.ListenAddr, ",")
+		switch host = strings.TrimSpace(host); host {
+		case "":
+			network, addr = "unix", filepath.Join(cfg.UnixSocketDir, ".s.PGSQL."+strconv.Itoa(cfg.ListenPort))
+		case "*", "0.0.0.0", "::":
+			addr = net.JoinHostPort("127.0.0.1", strconv.Itoa(cfg.ListenPort))
+		default:
+			addr = net.JoinHostPort(host, strconv.Itoa(cfg.ListenPort))
+		}
+	}
+	d := net.Dialer{Timeout: 3 * time.Second}
+	nc, err := d.DialContext(ctx, network, addr)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = nc.Close() }()
+	if err := nc.SetDeadline(time.Now().Add(3 * time.Second)); err != nil {
+		return err
+	}
+	if _, err := nc.Write([]byte{0, 0, 0, 8, 4, 210, 22, 47}); err != nil { // SSLRequest
+		return err
+	}
+	var answer [1]byte
+	if _, err := io.ReadFull(nc, answer[:]); err != nil {
+		return fmt.Errorf("%s accepts connections but does not answer: %w", addr, err)
+	}
+	if answer[0] != 'S' && answer[0] != 'N' {
+		return errors.New(addr + " is not a PostgreSQL pooler")
+	}
+	return nil
+}
+
+// notify tells systemd, where there is one.
+func notify(state string) { _, _ = daemon.SdNotify(false, state) }

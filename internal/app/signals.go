@@ -1,0 +1,80 @@
+package app
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"pgdrover/pooler"
+)
+
+// serveSignals does what PgBouncer does with signals, until the process is to end: HUP reloads, TERM waits for clients
+// to leave, INT for servers to be released, either of them again and QUIT end at once, USR1 pauses, USR2 resumes.
+func (p *process) serveSignals(ctx context.Context) {
+	ch := make(chan os.Signal, 8)
+	signal.Notify(ch, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2)
+	defer signal.Stop(ch)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stopping := false
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-p.pooler.Done():
+			return
+		case sig := <-ch:
+			switch sig {
+			case syscall.SIGHUP:
+				p.reload(ctx)
+			case syscall.SIGTERM, syscall.SIGINT:
+				if stopping {
+					p.log.Info().Msg("got a second " + sig.String() + ": exiting at once")
+					return
+				}
+				stopping = true
+				p.log.Info().Msg("got " + sig.String() + ", shutting down")
+				if sig == syscall.SIGTERM {
+					p.pooler.Shutdown(pooler.ShutdownWaitForClients)
+				} else {
+					p.pooler.Shutdown(pooler.ShutdownWaitForServers)
+				}
+			case syscall.SIGQUIT:
+				p.log.Info().Msg("got SIGQUIT: exiting at once")
+				return
+			case syscall.SIGUSR1:
+				p.log.Info().Msg("got SIGUSR1, pausing all activity")
+				go func() {
+					if err := p.pooler.Pause(ctx, ""); err != nil && ctx.Err() == nil {
+						p.log.Error().Err(err).Msg("PAUSE failed")
+					}
+				}()
+			case syscall.SIGUSR2:
+				p.log.Info().Msg("got SIGUSR2, continuing from PAUSE")
+				if err := p.pooler.Resume(""); err != nil {
+					p.log.Error().Err(err).Msg("RESUME failed")
+				}
+			}
+		}
+	}
+}
+
+func monotonicMicros() int64 {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
+		return 0
+	}
+	return ts.Nano() / 1000
+}
+
+// raiseFileLimit takes the descriptors that the system lets us have.
+func raiseFileLimit() {
+	var l syscall.Rlimit
+	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &l) == nil && l.Cur < l.Max {
+		l.Cur = l.Max
+		_ = syscall.Setrlimit(syscall.RLIMIT_NOFILE, &l) // what we have will do
+	}
+}

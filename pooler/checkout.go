@@ -1,0 +1,323 @@
+package pooler
+
+import (
+	"encoding/binary"
+	"errors"
+	"time"
+)
+
+// checkout links a server whose session has the client's parameters, waiting for one if need be.
+func (c *client) checkout() error {
+	t := now()
+	for {
+		s, err := c.pool.take(c)
+		if err == nil && s == nil {
+			s, err = c.waitForServer(t)
+		}
+		if err != nil {
+			return err
+		}
+		if err := s.ready(); err != nil {
+			s.close(err.Error())
+			continue
+		}
+		c.linkTo(s)
+		waited := now() - t
+		c.pool.counters.WaitTime.Add(waited)
+		c.pool.counters.ServerAssignments.Add(1)
+		c.pool.waits.Record(time.Duration(waited))
+		c.p.noteSlowWait(c, time.Duration(waited))
+		if s.session.all == c.session.all {
+			return nil
+		}
+		err = c.applyParameters()
+		var f fatalError
+		switch {
+		case err == nil:
+			return nil
+		case errors.As(err, &f): // the server is well, it only does not accept the values
+			c.unlink()
+			c.pool.release(s)
+			return err
+		}
+		c.unlink()
+		s.close("synchronising parameters failed: " + err.Error())
+	}
+}
+
+// waitForServer waits in the queue of the pool.
+func (c *client) waitForServer(since int64) (*server, error) {
+	c.waitAt.Store(since)
+	c.state.Store(stateWaiting)
+	defer func() {
+		c.waitAt.Store(0)
+		c.state.Store(stateIdle)
+	}()
+	for {
+		select {
+		case g := <-c.wait.ch:
+			return g.s, g.err
+		case <-c.wakeCh:
+		}
+		r := c.takeReasons()
+		var err error
+		switch {
+		case r&reasonKill != 0:
+			err = c.killed()
+		case r&reasonCanceled != 0:
+			err = errCanceled()
+		case r&reasonHungUp != 0 && c.atEOF():
+			err = errClientGone
+		case r&reasonNotify != 0:
+			c.notifyQueued()
+		}
+		if err == nil {
+			continue
+		}
+		if c.pool.leave(c) {
+			return nil, err
+		}
+		// A server, or an error, was on its way already.
+		if g := <-c.wait.ch; g.s != nil {
+			c.pool.release(g.s)
+		}
+		return nil, err
+	}
+}
+
+// notifyQueued tells a client that waits why nothing happens (query_wait_notify).
+func (c *client) notifyQueued() {
+	e := &Error{Severity: "NOTICE", Code: "00000", Message: "No server connection available in postgres backend, client being queued"}
+	_, _ = c.conn.write(e.message()) // a client that has no room for it will not miss it
+}
+
+// atEOF reports whether the client has closed its side and left nothing to read.
+func (c *client) atEOF() bool { return peekEOF(c.conn.fd()) }
+
+// leftForGood reports whether the client closed its side so long ago that its query is of no use to anybody.
+// A client that only closed its sending side gets some time to read the answer.
+func (c *client) leftForGood() bool {
+	if !c.atEOF() {
+		return false
+	}
+	t := now()
+	if c.leftAt.CompareAndSwap(0, t) {
+		return false
+	}
+	return t-c.leftAt.Load() >= int64(leaveGrace)
+}
+
+// leaveGrace is how long the query of a client that has closed its side goes on.
+const leaveGrace = time.Second
+
+// refused answers a unit for which there is no server. Nothing is open on any server, so the answer is ours.
+func (c *client) refused(err error, end int) error {
+	var f fatalError
+	var e *Error
+	if errors.As(err, &f) || !errors.As(err, &e) {
+		return err
+	}
+	c.queryAt.Store(0)
+	c.xactAt.Store(0)
+	b := c.in.b[c.in.r:end]
+	if b[0] != 'Q' && b[0] != 'F' {
+		c.skipToSync = true
+		if err := c.conn.writeAll(e.message()); err != nil {
+			return err
+		}
+		return c.skip(end)
+	}
+	n := int(binary.BigEndian.Uint32(b[1:])) + 1
+	if n > len(b) {
+		c.body, c.drop = n-len(b), true
+		n = len(b)
+	}
+	c.in.r += n
+	return c.conn.writeAll(appendReady(e.message(), 'I'))
+}
+
+// skip drops the client's messages up to and with the next Sync, as PostgreSQL does after an error.
+func (c *client) skip(end int) error {
+	for c.in.r < end {
+		b := c.in.b[c.in.r:end]
+		n := int(binary.BigEndian.Uint32(b[1:])) + 1
+		if n > len(b) {
+			c.body = n - len(b)
+			n = len(b)
+		}
+		c.in.r += n
+		switch b[0] {
+		case 'S':
+			c.skipToSync = false
+			return c.conn.writeAll(appendReady(nil, 'I'))
+		case 'X':
+			return errTerminate
+		}
+	}
+	return nil
+}
+
+// answerAlone answers units that no server is needed for: Close of statements that are ours to rename, Sync, Flush, and
+// what is left of a COPY that has failed. It reports whether it did.
+func (c *client) answerAlone(end int) (bool, error) {
+	b := c.in.b[:end]
+	var out []byte
+	for pos := c.in.r; pos < end; {
+		n := int(binary.BigEndian.Uint32(b[pos+1:])) + 1
+		if pos+n > end {
+			if b[pos] != 'd' {
+				return false, nil
+			}
+		}
+		switch b[pos] {
+		case 'S', 'H', 'X', 'd', 'c', 'f':
+		case 'C':
+			name, _, err := cstring(b[min(pos+headerLen+1, pos+n):])
+			if err != nil || b[pos+headerLen] != 'S' || !c.tracking || c.stmts[string(name)] == nil {
+				return false, nil
+			}
+		default:
+			return false, nil
+		}
+		pos += n
+	}
+	for c.in.r < end {
+		msg := b[c.in.r:]
+		n := int(binary.BigEndian.Uint32(msg[1:])) + 1
+		switch msg[0] {
+		case 'S':
+			out = appendReady(out, 'I')
+		case 'C':
+			name, _, err := cstring(msg[headerLen+1:])
+			if err != nil {
+				return false, err
+			}
+			c.setStmt(string(name), nil)
+			out = append(out, '3', 0, 0, 0, 4)
+		case 'X':
+			return true, errTerminate
+		}
+		if n > len(msg) {
+			c.body, c.drop = n-len(msg), true
+			n = len(msg)
+		}
+		c.in.r += n
+	}
+	if len(out) == 0 {
+		return true, nil
+	}
+	return true, c.conn.writeAll(out)
+}
+
+func appendReady(b []byte, status byte) []byte { return append(b, 'Z', 0, 0, 0, 5, status) }
+
+func (c *client) linkTo(s *server) {
+	t := now()
+	c.mu.Lock()
+	c.srv = s
+	c.mu.Unlock()
+	c.link.Store(s)
+	s.link.Store(c)
+	s.linkedAt.Store(t)
+	c.linkedAt.Store(t)
+	c.state.Store(stateActive)
+	c.sawFatal = false
+	c.held = nil
+}
+
+func (c *client) unlink() {
+	c.mu.Lock()
+	c.unlinkLocked()
+	c.mu.Unlock()
+}
+
+func (c *client) unlinkLocked() {
+	s := c.srv
+	if s == nil {
+		return
+	}
+	c.srv = nil
+	c.link.Store(nil)
+	s.link.Store(nil)
+	if c.armed.CompareAndSwap(true, false) {
+		c.p.watch.disarm(s.conn.fd())
+	}
+	if c.reasons.Load() != 0 {
+		s.conn.resume() // an interrupt of this session is not the next one's
+	}
+	c.linkedAt.Store(0)
+	c.idleAt.Store(now())
+	c.state.Store(stateIdle)
+}
+
+func (c *client) queryDone(t int64) {
+	if at := c.queryAt.Swap(0); at != 0 {
+		c.pool.counters.QueryTime.Add(t - at)
+		c.pool.queries.Record(time.Duration(t - at))
+	}
+}
+
+func (c *client) xactDone(t int64) {
+	at := c.xactAt.Swap(0)
+	if at == 0 {
+		at = t
+	}
+	c.pool.counters.Xacts.Add(1)
+	c.pool.counters.XactTime.Add(t - at)
+	c.pool.xacts.Record(time.Duration(t - at))
+	if !c.replies.empty() {
+		c.xactAt.Store(t)
+	}
+}
+
+// arm has the watcher tell when the linked server says something while the client is silent.
+func (c *client) arm() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.srv != nil && c.armed.CompareAndSwap(false, true) {
+		c.p.watch.arm(c.srv.conn.fd())
+	}
+}
+
+func (c *client) disarm() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.armed.CompareAndSwap(true, false) && c.srv != nil {
+		c.p.watch.disarm(c.srv.conn.fd())
+	}
+}
+
+// serverSpoke forwards what a linked server says while the client is silent: notices, notifications,
+// parameters, or why it is going away.
+func (c *client) serverSpoke() error {
+	s := c.srv
+	if !s.conn.direct() {
+		// Something is there, but it may be less than a TLS record.
+		_ = s.conn.netConn().SetReadDeadline(time.Now().Add(5 * time.Millisecond))
+		defer s.conn.resume()
+	}
+	for {
+		n, more, err := s.conn.read(c.sin.room())
+		if err == errWouldBlock || isTimeout(err) {
+			c.sin.rest()
+			return nil
+		}
+		if err != nil {
+			return c.serverFailed(err)
+		}
+		c.sin.w += n
+		out, err := c.consume()
+		if err != nil {
+			return c.serverFailed(err)
+		}
+		if len(out) > 0 {
+			if err := c.conn.writeAll(out); err != nil {
+				return err
+			}
+		}
+		if !more && s.conn.direct() {
+			c.sin.rest()
+			return nil
+		}
+	}
+}

@@ -1,0 +1,353 @@
+package pooler
+
+import (
+	"errors"
+	"io"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"pgdrover/internal/auth"
+	"pgdrover/internal/config"
+)
+
+// client is one session of an application. Its goroutine (run) reads the client, and while a server is
+// linked and the traffic is a simple back and forth, also the server. When both directions have to move at once
+// a second goroutine (duplex.go) takes the direction from server to client; then mu guards what both touch.
+type client struct {
+	p    *Pooler
+	id   uint64
+	conn conn
+	pool *pool
+	db   *database
+	user *user // the login user's limits and counters
+
+	loginName string
+	addr      peerAddr
+	tls       string
+	params    map[string]string // startup packet
+	creds     auth.Result
+	cancelKey []byte
+	mode      config.PoolMode
+	connected time.Time
+	repl      string // "none", "logical", "physical"
+	tracking  bool   // prepared statements are renamed and followed
+	maxStmts  int    // max_prepared_statements
+
+	in   inbuf // from the client
+	sin  inbuf // from the server
+	body int   // bytes of a client message that are still to come and go to the server as they are
+	drop bool  // those bytes go nowhere instead
+
+	sbody int    // bytes of a server message that are still to come
+	eat   bool   // those bytes are swallowed
+	out   []byte // for the client, when it is not a plain stretch of sin
+	fwd   []byte // for the server, when it is not a plain stretch of in
+	send  []byte // what the next server write begins with: part of in or fwd
+
+	replies    replies
+	region     uint64 // counts Syncs forwarded
+	copyIn     bool   // the server reads CopyData
+	unsynced   bool   // messages of the extended protocol were forwarded and no Sync behind them
+	copySync   bool   // a Sync was sent meanwhile
+	copyBoth   bool
+	skipToSync bool // an error of ours: the client's messages up to Sync go nowhere
+
+	session session
+	stmts   map[string]*stmt // prepared statements by the client's names
+	unnamed []byte           // body of the last Parse without a name; nil if it is gone
+	unGen   uint64           // counts those
+	dirty   bool             // unreported parameters may have changed: ask before the server is released
+	listens bool             // LISTEN was seen while linked
+
+	retry    bool   // the unit now on its way may be sent again: nothing of it has been answered
+	unitFrom int    // where in `in` it begins
+	held     []byte // a FATAL kept back while retry is possible
+	sawFatal bool   // the linked server has said FATAL
+
+	srv    *server // linked server; written by the owner under mu
+	mu     sync.Mutex
+	duplex *duplex // non-nil while a second goroutine reads the server
+
+	reasons atomic.Uint32
+	wakeCh  chan struct{}
+	wait    waiter
+
+	pending  []byte // for the client: what it had no room for when duplex mode began
+	stopping atomic.Bool
+
+	relayErr error // how the last read of the server ended
+	closed   bool
+	stepFn   func() bool
+	relayFn  func() bool
+
+	// For SHOW and the sweep, which run on other goroutines. Times are now(); 0 is "not".
+	state      atomic.Uint32
+	requestAt  atomic.Int64
+	queryAt    atomic.Int64
+	xactAt     atomic.Int64
+	idleAt     atomic.Int64 // since when nobody has spoken, while a server is linked or none is
+	linkedAt   atomic.Int64
+	waitAt     atomic.Int64
+	armed      atomic.Bool
+	link       atomic.Pointer[server] // srv for readers
+	command    atomic.Uint64          // first letters of what it last ran
+	notifiedAt atomic.Int64
+	leftAt     atomic.Int64 // when it was first seen to have closed its side
+	lastQuery  atomic.Pointer[string]
+	appName    atomic.Pointer[string]
+	nStmts     atomic.Int32
+	cancelWait atomic.Int32 // cancel requests under way for this client
+}
+
+// reason is why a session was interrupted; several may come together.
+type reason uint32
+
+const (
+	reasonHungUp   reason = 1 << iota // the client's side is closed
+	reasonServer                      // the linked server has something to say, or is gone
+	reasonCanceled                    // a cancel request came while it was waiting for a server
+	reasonNotify                      // tell a waiting client that it waits
+	reasonDrain                       // close when no transaction is open
+
+	// The client is to be closed at once, with the error in killErr.
+	reasonKill
+)
+
+// clientState values for SHOW CLIENTS.
+const (
+	stateLogin uint32 = iota
+	stateIdle
+	stateWaiting
+	stateActive
+)
+
+var errClientGone = errors.New("client closed the connection")
+
+// fatalError ends a session after the error has been sent.
+type fatalError struct{ e *Error }
+
+func (f fatalError) Error() string { return f.e.Message }
+
+// interrupt wakes the session wherever it is parked. It may be called from any goroutine.
+func (c *client) interrupt(r reason) {
+	c.reasons.Or(uint32(r))
+	kill := r&reasonKill != 0
+	c.mu.Lock()
+	if !c.closed {
+		c.conn.interrupt(kill)
+		if c.srv != nil {
+			c.srv.conn.interrupt(kill)
+		}
+	}
+	c.mu.Unlock()
+	select {
+	case c.wakeCh <- struct{}{}:
+	default:
+	}
+}
+
+func (c *client) hungUp()   { c.interrupt(reasonHungUp) }
+func (c *client) readable() {}
+
+// kill closes the client with an error. The first one wins.
+func (c *client) kill(e *Error) {
+	c.p.killErrs.LoadOrStore(c, e)
+	c.interrupt(reasonKill)
+}
+
+// takeReasons resumes the connections and returns why they were interrupted.
+func (c *client) takeReasons() reason {
+	c.conn.resume()
+	if c.srv != nil {
+		c.srv.conn.resume()
+	}
+	return reason(c.reasons.Swap(0))
+}
+
+// run serves a client that has logged in, until it is gone. It owns the connection.
+func (c *client) run() {
+	err := c.serve()
+	c.finish(err)
+}
+
+func (c *client) serve() error {
+	for {
+		err := c.conn.loop(c.stepFn)
+		if err == nil {
+			err = c.relayErr
+			c.relayErr = nil
+			if err == nil {
+				return nil
+			}
+		}
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			return err
+		}
+		if err := c.interrupted(); err != nil {
+			return err
+		}
+	}
+}
+
+// step is called when the client may have sent something. It returns true when the session is over or was
+// interrupted, with the cause in relayErr.
+func (c *client) step() bool {
+	for {
+		n, more, err := c.conn.read(c.in.room())
+		if err == errWouldBlock {
+			c.in.rest()
+			return false
+		}
+		if err != nil {
+			c.relayErr = err
+			return true
+		}
+		c.in.w += n
+		c.pool.counters.BytesReceived.Add(int64(n))
+		if c.armed.Load() {
+			c.disarm()
+		}
+		if err := c.process(); err != nil {
+			c.relayErr = err
+			return true
+		}
+		c.in.rest()
+		if !more {
+			return false
+		}
+	}
+}
+
+// interrupted deals with the reasons of an interrupt while the session waits for its client.
+func (c *client) interrupted() error {
+	r := c.takeReasons()
+	if r&reasonKill != 0 {
+		return c.killed()
+	}
+	if c.duplex != nil {
+		c.mu.Lock()
+		over := c.duplex.over
+		c.mu.Unlock()
+		if over {
+			<-c.duplex.done
+			err := c.duplex.err
+			c.duplex = nil
+			if err != nil {
+				return err
+			}
+		}
+	} else if r&reasonServer != 0 && c.linked() {
+		if err := c.serverSpoke(); err != nil {
+			return err
+		}
+	}
+	if r&reasonDrain != 0 && !c.linked() && c.in.empty() {
+		return fatalError{errShutdown()}
+	}
+	return nil // hungUp: the next read finds the end of the stream
+}
+
+func (c *client) killed() error {
+	if e, ok := c.p.killErrs.LoadAndDelete(c); ok {
+		return fatalError{e.(*Error)}
+	}
+	return fatalError{errKilled()}
+}
+
+// linked reports whether a server is linked. In duplex mode the other goroutine may release it at any time.
+func (c *client) linked() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.srv != nil
+}
+
+// finish tells the client why, if there is something to tell, and lets go of everything.
+func (c *client) finish(err error) {
+	c.stopDuplex()
+	var f fatalError
+	if errors.As(err, &f) {
+		if c.sbody == 0 { // otherwise the client is in the middle of a message
+			c.say(f.e)
+		}
+		c.p.logPoolerError(c, f.e)
+	}
+	if s := c.srv; s != nil {
+		// A server in the middle of something is not rolled back but closed, which is what PgBouncer does.
+		gone := err == nil || errors.Is(err, io.EOF) || errors.Is(err, unix.ECONNRESET)
+		idle := c.replies.empty() && !c.unsynced && s.tx == 'I' && c.body == 0 && !c.copyIn && c.sin.empty() && c.sbody == 0
+		switch {
+		case idle && gone && c.mode == config.PoolSession && c.repl == "none":
+			c.unlink()
+			c.pool.releaseSession(s)
+		case !c.replies.empty() && gone:
+			// The query would go on for nobody.
+			c.unlink()
+			go s.cancelAndClose("client disconnect while server was not ready")
+		default:
+			c.unlink()
+			s.close("client disconnect while server was not ready")
+		}
+	}
+	c.replies.reset(c.undo)
+	for name, st := range c.stmts {
+		c.p.stmts.unref(st)
+		delete(c.stmts, name)
+	}
+	c.mu.Lock()
+	c.closed = true
+	c.mu.Unlock()
+	c.p.watch.remove(c.conn.fd())
+	c.conn.close()
+	c.in.r, c.in.w = 0, 0
+	c.in.free()
+	c.sin.r, c.sin.w = 0, 0
+	c.sin.free()
+	c.p.clientGone(c, err)
+}
+
+// say sends an error message to the client without waiting long for it.
+func (c *client) say(e *Error) {
+	c.conn.resume()
+	_ = c.conn.within(time.Second, func(nc netWriter) error {
+		_, err := nc.Write(e.message())
+		return err
+	})
+}
+
+// undo takes back what a message would have done that the server skips.
+func (c *client) undo(k replyKind, d *replyData) {
+	switch k {
+	case replyParseNamed, replySayParsed, replySayClosed:
+		c.setStmt(d.name, d.before)
+		c.p.stmts.unref(d.before)
+		c.p.stmts.unref(d.after)
+	case replyParseUnname:
+		c.unnamed = nil
+	}
+	if d.prep != nil && !d.prep.confirmed && c.srv != nil {
+		c.srv.prepared.remove(c.p.stmts, d.prep)
+	}
+}
+
+// setStmt makes name mean st (nil: nothing), moving the references along.
+func (c *client) setStmt(name string, st *stmt) {
+	old := c.stmts[name]
+	if old == st {
+		return
+	}
+	c.p.stmts.ref(st)
+	if st == nil {
+		delete(c.stmts, name)
+	} else {
+		if c.stmts == nil {
+			c.stmts = map[string]*stmt{}
+		}
+		c.stmts[name] = st
+	}
+	c.p.stmts.unref(old)
+	c.nStmts.Store(int32(len(c.stmts)))
+}

@@ -1,0 +1,213 @@
+package pooler
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"syscall"
+	"time"
+	"unsafe"
+)
+
+// errWouldBlock says that a descriptor has nothing to read, or no room to write.
+var errWouldBlock = errors.New("would block")
+
+// conn is the seam between a session and its two sockets. Only the owner of a conn (a session, or the
+// pool for an idle server) may call its methods, with one exception: interrupt may come from anywhere,
+// and a write may run beside a loop.
+//
+// rawConn is the fast path: the owner stays inside one syscall.RawConn.Read callback, so that it can wait for
+// readability without a read that only returns EAGAIN. netConn is the plain path, used for TLS.
+type conn interface {
+	// loop calls step, and again each time the descriptor may have become readable, until step returns true.
+	// It returns os.ErrDeadlineExceeded after interrupt.
+	loop(step func() bool) error
+	// read returns what is there. more says that there may be more at once; errWouldBlock that there is
+	// nothing (never on a netConn, which blocks). The end of the stream is io.EOF.
+	read(p []byte) (n int, more bool, err error)
+	// write writes what the socket takes without waiting: n < len(p) comes with errWouldBlock.
+	// A netConn writes everything, however long it takes.
+	write(p []byte) (n int, err error)
+	// writeAll waits until everything is written.
+	writeAll(p []byte) error
+	// direct reports whether write never waits.
+	direct() bool
+	// interrupt makes a loop that waits, and with writes also a writeAll that waits, return
+	// os.ErrDeadlineExceeded, now or at the next wait. resume ends that.
+	interrupt(writes bool)
+	resume()
+	// within runs f with a deadline of d for everything it does on the connection.
+	within(d time.Duration, f func(net.Conn) error) error
+	netConn() net.Conn
+	fd() int
+	close()
+}
+
+// past is a deadline that is over.
+var past = time.Unix(1, 0)
+
+// newConn returns the fast path for a plain socket and the other for everything else.
+func newConn(nc net.Conn) (conn, error) {
+	under := nc
+	tc, isTLS := nc.(*tls.Conn)
+	if isTLS {
+		under = tc.NetConn()
+	}
+	sc, ok := under.(syscall.Conn)
+	if !ok {
+		return nil, fmt.Errorf("%T has no file descriptor", under)
+	}
+	rc, err := sc.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	fd := -1
+	if err := rc.Control(func(f uintptr) { fd = int(f) }); err != nil {
+		return nil, err
+	}
+	if isTLS {
+		return &netConn{nc: nc, sys: fd}, nil
+	}
+	c := &rawConn{nc: nc, rc: rc, sys: fd}
+	c.stepFn = func(uintptr) bool { return c.step() }
+	return c, nil
+}
+
+type rawConn struct {
+	nc     net.Conn
+	rc     syscall.RawConn
+	sys    int
+	step   func() bool
+	stepFn func(uintptr) bool // calls step; made once, so that loop does not allocate
+}
+
+func (c *rawConn) loop(step func() bool) error {
+	c.step = step
+	return c.rc.Read(c.stepFn)
+}
+
+func (c *rawConn) read(p []byte) (int, bool, error) {
+	for {
+		// RawSyscall: the descriptor does not block, so the scheduler need not be told.
+		n, _, errno := syscall.RawSyscall(syscall.SYS_READ, uintptr(c.sys), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)))
+		switch {
+		case errno == 0 && n == 0:
+			return 0, false, io.EOF
+		case errno == 0:
+			// After a short read there is no second one to see EAGAIN: data that comes later wakes the loop,
+			// and an end of stream that came with this data is seen by the watcher.
+			return int(n), int(n) == len(p), nil
+		case errno == syscall.EAGAIN:
+			return 0, false, errWouldBlock
+		case errno != syscall.EINTR:
+			return 0, false, errno
+		}
+	}
+}
+
+func (c *rawConn) write(p []byte) (int, error) {
+	done := 0
+	for done < len(p) {
+		n, _, errno := syscall.RawSyscall(syscall.SYS_WRITE, uintptr(c.sys), uintptr(unsafe.Pointer(unsafe.SliceData(p[done:]))), uintptr(len(p)-done))
+		switch {
+		case errno == 0:
+			done += int(n)
+		case errno == syscall.EAGAIN:
+			return done, errWouldBlock
+		case errno != syscall.EINTR:
+			return done, errno
+		}
+	}
+	return done, nil
+}
+
+func (c *rawConn) writeAll(p []byte) error {
+	n, err := c.write(p)
+	if err != errWouldBlock {
+		return err
+	}
+	p = p[n:]
+	var werr error
+	// The first call of the callback comes after the runtime has reset its readiness state, so no
+	// wake-up between the write above and the wait is lost.
+	err = c.rc.Write(func(uintptr) bool {
+		n, werr = c.write(p)
+		p = p[n:]
+		return werr != errWouldBlock
+	})
+	if err != nil {
+		return err
+	}
+	return werr
+}
+
+func (c *rawConn) direct() bool { return true }
+
+func (c *rawConn) interrupt(writes bool) { interruptConn(c.nc, writes) }
+func (c *rawConn) resume()               { _ = c.nc.SetDeadline(time.Time{}) }
+func (c *rawConn) netConn() net.Conn     { return c.nc }
+func (c *rawConn) fd() int               { return c.sys }
+func (c *rawConn) close()                { _ = c.nc.Close() }
+
+func (c *rawConn) within(d time.Duration, f func(net.Conn) error) error {
+	return withinDeadline(c.nc, d, f)
+}
+
+// interruptConn leaves errors aside: they only say that the connection is closed already.
+func interruptConn(nc net.Conn, writes bool) {
+	_ = nc.SetReadDeadline(past)
+	if writes {
+		_ = nc.SetWriteDeadline(past)
+	}
+}
+
+func withinDeadline(nc net.Conn, d time.Duration, f func(net.Conn) error) error {
+	if err := nc.SetDeadline(time.Now().Add(d)); err != nil {
+		return err
+	}
+	if err := f(nc); err != nil {
+		return err
+	}
+	return nc.SetDeadline(time.Time{})
+}
+
+// netConn is a conn over TLS. A write deadline breaks a TLS stream for good, so interrupt(writes) is
+// only for connections that are about to be closed.
+type netConn struct {
+	nc  net.Conn
+	sys int
+}
+
+func (c *netConn) loop(step func() bool) error {
+	for !step() {
+	}
+	return nil
+}
+
+func (c *netConn) read(p []byte) (int, bool, error) {
+	n, err := c.nc.Read(p)
+	if n > 0 {
+		return n, false, nil
+	}
+	return 0, false, err
+}
+
+func (c *netConn) write(p []byte) (int, error) { return c.nc.Write(p) }
+
+func (c *netConn) writeAll(p []byte) error {
+	_, err := c.nc.Write(p)
+	return err
+}
+
+func (c *netConn) direct() bool          { return false }
+func (c *netConn) interrupt(writes bool) { interruptConn(c.nc, writes) }
+func (c *netConn) resume()               { _ = c.nc.SetDeadline(time.Time{}) }
+func (c *netConn) netConn() net.Conn     { return c.nc }
+func (c *netConn) fd() int               { return c.sys }
+func (c *netConn) close()                { _ = c.nc.Close() }
+
+func (c *netConn) within(d time.Duration, f func(net.Conn) error) error {
+	return withinDeadline(c.nc, d, f)
+}

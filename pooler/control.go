@@ -1,0 +1,347 @@
+package pooler
+
+import (
+	"context"
+	"fmt"
+
+	"pgdrover/internal/config"
+	"pgdrover/internal/connect"
+)
+
+var _ Control = (*Pooler)(nil)
+
+func consoleError(message string) *Error {
+	return &Error{Severity: "ERROR", Code: "08P01", Message: message}
+}
+
+// named returns the database that a command names.
+func (p *Pooler) named(name string) (*database, error) {
+	if config.IsAdminDatabase(name) {
+		return nil, consoleError("cannot do that to the admin database: " + name)
+	}
+	d, ok := p.findDatabase(name)
+	if !ok {
+		e := consoleError("no such database: " + name)
+		e.Code = "3D000"
+		return nil, e
+	}
+	return d, nil
+}
+
+// Pause implements Control.
+func (p *Pooler) Pause(ctx context.Context, name string) error {
+	undo := func() { p.setPaused(nil, false) }
+	if name == "" {
+		if p.paused.Swap(true) {
+			return consoleError("already suspended/paused")
+		}
+	} else {
+		if config.IsAdminDatabase(name) {
+			return consoleError("cannot pause admin db: " + name)
+		}
+		d, err := p.named(name)
+		if err != nil {
+			return err
+		}
+		was := d.paused.Swap(true)
+		undo = func() {
+			if !was {
+				p.setPaused(d, false)
+			}
+		}
+	}
+	for _, pl := range p.poolsOf(name) {
+		for _, s := range pl.takeIdle(func(*server) bool { return true }) {
+			s.close("paused")
+		}
+	}
+	err := p.await(ctx, func() bool {
+		for _, pl := range p.poolsOf(name) {
+			pl.mu.Lock()
+			busy := len(pl.servers) > 0 || pl.connecting > 0
+			pl.mu.Unlock()
+			if busy {
+				return false
+			}
+		}
+		return true
+	})
+	if err != nil {
+		undo()
+	}
+	return err
+}
+
+// await waits for cond, which can become true when a server or client goes.
+func (p *Pooler) await(ctx context.Context, cond func() bool) error {
+	for {
+		ch := p.changes()
+		if cond() {
+			return nil
+		}
+		select {
+		case <-ch:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-p.ctx.Done():
+			return errClosing
+		}
+	}
+}
+
+// setPaused pauses or resumes a database, or with nil everything, and lets those who wait go on.
+func (p *Pooler) setPaused(d *database, on bool) {
+	name := ""
+	if d == nil {
+		p.paused.Store(on)
+	} else {
+		d.paused.Store(on)
+		name = d.name
+	}
+	if on {
+		return
+	}
+	for _, pl := range p.poolsOf(name) {
+		pl.mu.Lock()
+		pl.retryAt = 0
+		pl.grow()
+		pl.mu.Unlock()
+	}
+}
+
+// Resume implements Control.
+func (p *Pooler) Resume(name string) error {
+	if p.shutdown.Load() != 0 {
+		return consoleError("pooler is shutting down")
+	}
+	if name == "" {
+		if !p.paused.Load() {
+			return consoleError("pooler is not paused/suspended")
+		}
+		p.setPaused(nil, false)
+		return nil
+	}
+	d, err := p.named(name)
+	if err != nil {
+		return err
+	}
+	if !d.paused.Load() {
+		return consoleError(fmt.Sprintf("database %s is not paused", name))
+	}
+	p.setPaused(d, false)
+	return nil
+}
+
+// Kill implements Control.
+func (p *Pooler) Kill(name string) error {
+	if p.paused.Load() {
+		return consoleError("already suspended/paused")
+	}
+	var d *database
+	if name == "" {
+		p.paused.Store(true)
+	} else {
+		var err error
+		if d, err = p.named(name); err != nil {
+			return err
+		}
+		d.paused.Store(true)
+	}
+	for _, c := range p.allClients() {
+		if d == nil || c.db == d {
+			c.kill(errDatabaseGone(c.db.name))
+		}
+	}
+	for _, pl := range p.poolsOf(name) {
+		pl.markStale()
+	}
+	return nil
+}
+
+// KillClient implements Control.
+func (p *Pooler) KillClient(id uint64) error {
+	p.mu.Lock()
+	c, a := p.clients[id], p.admins[id]
+	p.mu.Unlock()
+	switch {
+	case c != nil:
+		c.kill(errKilled())
+	case a != nil:
+		a.cancel()
+	default:
+		return consoleError("client not found")
+	}
+	return nil
+}
+
+// Reconnect implements Control.
+func (p *Pooler) Reconnect(name string) error {
+	if name != "" {
+		if _, err := p.named(name); err != nil {
+			return err
+		}
+	}
+	for _, pl := range p.poolsOf(name) {
+		pl.markStale()
+		pl.mu.Lock()
+		pl.grow()
+		pl.mu.Unlock()
+	}
+	return nil
+}
+
+// WaitClose implements Control.
+func (p *Pooler) WaitClose(ctx context.Context, name string) error {
+	if name != "" {
+		if _, err := p.named(name); err != nil {
+			return err
+		}
+	}
+	return p.await(ctx, func() bool {
+		for _, pl := range p.poolsOf(name) {
+			pl.mu.Lock()
+			for s := range pl.servers {
+				if s.closeNeeded.Load() {
+					pl.mu.Unlock()
+					return false
+				}
+			}
+			pl.mu.Unlock()
+		}
+		return true
+	})
+}
+
+// Disable implements Control.
+func (p *Pooler) Disable(name string) error { return p.setDisabled(name, true) }
+
+// Enable implements Control.
+func (p *Pooler) Enable(name string) error { return p.setDisabled(name, false) }
+
+func (p *Pooler) setDisabled(name string, on bool) error {
+	d, err := p.named(name)
+	if err != nil {
+		return err
+	}
+	d.disabled.Store(on)
+	return nil
+}
+
+// Shutdown implements Control. It may be called again with a stronger mode.
+func (p *Pooler) Shutdown(mode ShutdownMode) {
+	first := p.shutdown.Swap(1+uint32(mode)) == 0
+	if mode == ShutdownNow {
+		p.log.Info().Msg("got SHUTDOWN: exiting at once")
+		p.finished()
+		return
+	}
+	p.stopListening(false)
+	if !first {
+		return
+	}
+	what := "clients leave"
+	if mode == ShutdownWaitForServers {
+		what = "servers are released"
+	}
+	p.log.Info().Msg("shutting down once " + what)
+	go func() {
+		_ = p.await(p.ctx, func() bool {
+			if ShutdownMode(p.shutdown.Load()-1) == ShutdownWaitForClients {
+				return len(p.allClients()) == 0
+			}
+			return p.drained()
+		})
+		p.finished()
+	}()
+	if mode == ShutdownWaitForServers {
+		p.drainWaiters()
+	}
+}
+
+// drained reports whether no transaction is open any more, for a shutdown that waits for servers.
+func (p *Pooler) drained() bool {
+	for _, pl := range p.allPools() {
+		pl.mu.Lock()
+		for s := range pl.servers {
+			if s.link.Load() != nil {
+				pl.mu.Unlock()
+				return false
+			}
+		}
+		pl.mu.Unlock()
+	}
+	return len(p.allClients()) == 0
+}
+
+// drainWaiters drops clients that have no server; the others are closed at the end of their transactions.
+func (p *Pooler) drainWaiters() {
+	for _, c := range p.allClients() {
+		if c.state.Load() == stateWaiting {
+			c.kill(errShutdown())
+		} else {
+			c.interrupt(reasonDrain)
+		}
+	}
+}
+
+// State implements Control.
+func (p *Pooler) State() StateInfo {
+	paused := p.paused.Load()
+	return StateInfo{
+		Active: !paused && p.shutdown.Load() == 0, Paused: paused, ShuttingDown: p.shutdown.Load() != 0, Started: started,
+	}
+}
+
+// Lists implements Control.
+func (p *Pooler) Lists() ListInfo {
+	cfg := p.live.Load().cfg
+	var l ListInfo
+	p.mu.Lock()
+	l.Databases, l.Users, l.Peers, l.Pools = len(p.databases)+1, len(cfg.Users), len(cfg.Peers), len(p.pools)+1
+	for name, u := range p.users {
+		if cfg.Users[name] == nil && u.seen.Load() {
+			l.Users++
+		}
+	}
+	l.UsedClients = len(p.clients) + len(p.admins)
+	p.mu.Unlock()
+	l.LoginClients = int(p.logins.Load())
+	for _, pl := range p.allPools() {
+		pl.mu.Lock()
+		l.FreeServers += len(pl.idle)
+		l.UsedServers += len(pl.servers) - len(pl.idle)
+		pl.mu.Unlock()
+	}
+	for _, e := range p.resolver.Snapshot() {
+		l.DNSNames++
+		if e.Pending {
+			l.DNSPending++
+			l.DNSQueries++
+		}
+	}
+	return l
+}
+
+// Mem implements Control.
+func (p *Pooler) Mem() []MemInfo {
+	l := p.Lists()
+	n, bytes := p.stmts.size()
+	return []MemInfo{
+		{Name: "user_cache", Size: 256, Used: l.Users},
+		{Name: "db_cache", Size: 512, Used: l.Databases},
+		{Name: "pool_cache", Size: 1024, Used: l.Pools},
+		{Name: "server_cache", Size: 1024, Used: l.UsedServers + l.FreeServers},
+		{Name: "client_cache", Size: 2048, Used: l.UsedClients},
+		{Name: "iobuf_cache", Size: bufSize, Used: p.bufs.inUse()},
+		{Name: "prepared_statement_cache", Size: bytes / max(n, 1), Used: n},
+	}
+}
+
+// DNS lists the cache of host names.
+func (p *Pooler) DNS() []connect.DNSEntry { return p.resolver.Snapshot() }
+
+// Validate checks what a configuration needs to come into force, without a Pooler. It is a [config.Prepare].
+func Validate(_, next *config.Config) (commit func(), err error) {
+	_, err = derive(next)
+	return func() {}, err
+}

@@ -1,0 +1,259 @@
+package pooler
+
+import (
+	"errors"
+	"os"
+	"time"
+)
+
+// duplexBytes is how much a unit may have, when one side cannot tell that a write would wait (TLS), before both
+// directions move by themselves.
+const duplexBytes = bufSize / 2
+
+// duplex is the state of a session whose two directions move at once: pump, on a goroutine of its own, brings what
+// the server says to the client, while the session's goroutine brings what the client says to the server. It
+// begins when neither may wait for the other (COPY from the client, a pipeline larger than the sockets'
+// buffers, a client that reads slowly) and ends when nothing is expected of the server any more.
+type duplex struct {
+	done     chan struct{} // closed when pump has ended
+	progress chan struct{} // gets a value when replies came, for a sender that waits
+	over     bool          // pump has ended or will not touch the session any more; guarded by client.mu
+	writing  bool          // the session's goroutine is writing to the server; guarded by client.mu
+	err      error         // why pump ended, if not in good order; valid after done
+}
+
+// startDuplex starts pump and goes on sending.
+func (c *client) startDuplex() error {
+	d := &duplex{done: make(chan struct{}), progress: make(chan struct{}, 1)}
+	c.retry = false
+	c.mu.Lock()
+	c.duplex = d
+	send := c.send
+	c.send = nil
+	d.writing = len(send) > 0
+	c.mu.Unlock()
+	go c.pump(d, c.srv)
+	if len(send) == 0 {
+		return nil
+	}
+	return c.writeServer(send)
+}
+
+// unsent keeps what the client did not take, for pump.
+func (c *client) unsent(p []byte) { c.pending = p }
+
+func (c *client) pump(d *duplex, s *server) {
+	err := c.pumpLoop(d, s)
+	if err == nil {
+		err = c.answered()
+	}
+	c.mu.Lock()
+	d.over = true
+	d.err = err
+	c.mu.Unlock()
+	close(d.done)
+	select {
+	case d.progress <- struct{}{}:
+	default:
+	}
+	if err != nil {
+		s.conn.interrupt(true) // the sender may be waiting for room
+		c.interrupt(reasonServer)
+	}
+}
+
+func (c *client) pumpLoop(d *duplex, s *server) error {
+	if p := c.pending; p != nil {
+		c.pending = nil
+		if err := c.conn.writeAll(p); err != nil {
+			return clientError{err}
+		}
+	}
+	var fail error
+	over := false
+	step := func() bool {
+		for {
+			n, more, err := s.conn.read(c.sin.room())
+			if err == errWouldBlock {
+				return false
+			}
+			if err != nil {
+				fail = err
+				return true
+			}
+			c.sin.w += n
+			c.mu.Lock()
+			out, err := c.consume()
+			if err == nil {
+				over = c.quietEnds(d)
+			}
+			c.mu.Unlock()
+			select {
+			case d.progress <- struct{}{}:
+			default:
+			}
+			if err != nil {
+				fail = err
+				return true
+			}
+			if len(out) > 0 {
+				if err := c.conn.writeAll(out); err != nil {
+					fail = clientError{err}
+					return true
+				}
+			}
+			if over || !more {
+				return over
+			}
+		}
+	}
+	for {
+		err := s.conn.loop(step)
+		if err == nil {
+			return fail
+		}
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			return err
+		}
+		if reason(c.reasons.Load())&reasonKill != 0 || c.stopping.Load() {
+			return errStopped
+		}
+		s.conn.resume()
+		c.mu.Lock()
+		over = c.quietEnds(d)
+		c.mu.Unlock()
+		if over {
+			return nil
+		}
+	}
+}
+
+var errStopped = errors.New("stopped")
+
+// quietEnds ends duplex mode if nothing is on its way in either direction. A server that is free goes back to its
+// pool at once, not when a slow client has read its answer. The caller holds mu.
+func (c *client) quietEnds(d *duplex) bool {
+	if !c.quiet(d) {
+		return false
+	}
+	d.over = true
+	t := now()
+	c.queryDone(t)
+	if c.srv.tx == 'I' && !c.unsynced {
+		c.xactDone(t)
+		if s := c.srv; c.releasable() && !c.dirty && c.sin.empty() {
+			c.unlinkLocked()
+			c.pool.release(s)
+		}
+	}
+	return true
+}
+
+func (c *client) quiet(d *duplex) bool {
+	return c.replies.empty() && !d.writing && !c.copyIn && !c.copyBoth && c.sbody == 0 && c.body == 0
+}
+
+// joinIfDone ends duplex mode if pump is through, and reports whether it did. Otherwise mu is held and writing is
+// set on return, so that the server stays linked until writeServer.
+func (c *client) joinIfDone() (done bool, err error) {
+	d := c.duplex
+	c.mu.Lock()
+	for c.replies.kinds.n > maxReplies && !d.over {
+		c.mu.Unlock()
+		<-d.progress
+		c.mu.Lock()
+	}
+	if !d.over {
+		d.writing = true
+		return false, nil
+	}
+	c.mu.Unlock()
+	<-d.done
+	c.duplex = nil
+	return true, d.err
+}
+
+// forwardDuplex sends b[r:end] to the server while pump brings the answers. joinIfDone has been called.
+func (c *client) forwardDuplex(end int) error {
+	d := c.duplex
+	if c.queryAt.Load() == 0 {
+		c.begin()
+	}
+	terminate, err := c.forward(end)
+	send := c.send
+	c.send = nil
+	c.mu.Unlock()
+	if werr := c.writeServer(send); err == nil {
+		err = werr
+	}
+	if err == nil && terminate {
+		<-d.done // what was asked for before Terminate is still answered
+		err = errTerminate
+	}
+	return err
+}
+
+// writeServer writes to the server in duplex mode. writing has been set, under mu, and is ended here.
+func (c *client) writeServer(p []byte) error {
+	d, s := c.duplex, c.srv
+	var err error
+	if len(p) > 0 {
+		err = s.conn.writeAll(p)
+	}
+	c.mu.Lock()
+	d.writing = false
+	quiet := c.quiet(d) && !d.over
+	c.mu.Unlock()
+	if err != nil {
+		// pump knows better what happened: the server may have said why.
+		return c.awaitPump(err)
+	}
+	if quiet {
+		s.conn.interrupt(false) // pump looks again
+	}
+	return nil
+}
+
+// awaitPump waits for pump to fail too, which it does when the server is lost.
+func (c *client) awaitPump(err error) error {
+	d := c.duplex
+	t := time.NewTimer(time.Second)
+	defer t.Stop()
+	select {
+	case <-d.done:
+	case <-t.C:
+		c.stopDuplex()
+	}
+	c.duplex = nil
+	if d.err != nil && d.err != errStopped {
+		return d.err
+	}
+	return c.serverFailed(err)
+}
+
+// stopDuplex ends pump wherever it is. The server is in the middle of something afterwards.
+func (c *client) stopDuplex() {
+	d := c.duplex
+	if d == nil {
+		return
+	}
+	c.stopping.Store(true)
+	for {
+		c.mu.Lock()
+		s := c.srv
+		c.conn.interrupt(true)
+		if s != nil {
+			s.conn.interrupt(true)
+		}
+		c.mu.Unlock()
+		t := time.NewTimer(10 * time.Millisecond)
+		select {
+		case <-d.done:
+			t.Stop()
+			c.duplex = nil
+			c.stopping.Store(false)
+			return
+		case <-t.C:
+		}
+	}
+}

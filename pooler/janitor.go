@@ -1,0 +1,277 @@
+package pooler
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"pgdrover/internal/stats"
+)
+
+// tick is how often the janitor looks; limits in seconds are kept to that.
+const tick = 100 * time.Millisecond
+
+// silence is how long a client with a linked server has to be silent before its server is listened to meanwhile.
+const silence = 50 * time.Millisecond
+
+// janitor enforces time limits by comparing timestamps, so that the hot path sets no timers.
+func (p *Pooler) janitor() {
+	t := time.NewTicker(tick)
+	defer t.Stop()
+	for n := 0; ; n++ {
+		select {
+		case <-p.ctx.Done():
+			return
+		case <-t.C:
+		}
+		pools := p.allPools()
+		for _, pl := range pools {
+			pl.listenToSilent()
+		}
+		if n%3 != 0 {
+			continue
+		}
+		for _, pl := range pools {
+			pl.sweepWaiters()
+			pl.sweepServers()
+		}
+		p.sweepClients()
+		p.sweepIdleDatabases(pools)
+		p.statsPeriod()
+	}
+}
+
+// listenToSilent arms the watcher for servers whose clients are silent in a transaction or a session.
+func (pl *pool) listenToSilent() {
+	pl.mu.Lock()
+	var quiet []*client
+	t := now()
+	for s := range pl.servers {
+		if c := s.link.Load(); c != nil && !c.armed.Load() && c.queryAt.Load() == 0 && c.state.Load() == stateActive && t-c.idleAt.Load() > int64(silence) {
+			quiet = append(quiet, c)
+		}
+	}
+	pl.mu.Unlock()
+	for _, c := range quiet {
+		c.arm()
+	}
+}
+
+// sweepWaiters applies query_wait_timeout, query_timeout and query_wait_notify to the queue.
+func (pl *pool) sweepWaiters() {
+	set := pl.conf.Load()
+	notify := pl.p.settings().QueryWaitNotify
+	t := now()
+	type victim struct {
+		c       *client
+		setting string
+	}
+	var late []victim
+	var tell []*client
+	pl.mu.Lock()
+	for c := pl.waiters.head; c != nil; c = c.wait.next {
+		waited := time.Duration(t - c.waitAt.Load())
+		switch {
+		case set.QueryWaitTimeout > 0 && waited >= set.QueryWaitTimeout:
+			late = append(late, victim{c, "query_wait_timeout"})
+		case set.QueryTimeout > 0 && waited >= set.QueryTimeout:
+			late = append(late, victim{c, "query_timeout"})
+		case notify > 0 && waited >= notify && c.requestAt.Load() > 0 && c.notifiedAt.Load() < c.waitAt.Load():
+			c.notifiedAt.Store(t)
+			tell = append(tell, c)
+		}
+	}
+	pl.grow() // reserve_pool_timeout may have passed
+	pl.mu.Unlock()
+	for _, v := range late {
+		v.c.kill(errQueueTimeout(v.setting, pl, v.c))
+	}
+	for _, c := range tell {
+		c.interrupt(reasonNotify)
+	}
+}
+
+// sweepServers closes idle servers that are too many or too old, and opens what min_pool_size asks for.
+func (pl *pool) sweepServers() {
+	set := pl.conf.Load()
+	t := now()
+	min := set.MinPoolSize
+	pl.mu.Lock()
+	if pl.db.conf.Load().User == "" && pl.nclients == 0 {
+		min = 0
+	}
+	spare := len(pl.servers) + pl.connecting - min
+	pl.mu.Unlock()
+	var why string
+	closes := pl.takeIdle(func(s *server) bool {
+		switch {
+		case s.closeNeeded.Load():
+			why = "close_needed"
+		case spare > 0 && set.ServerIdleTimeout > 0 && t-s.releasedAt >= int64(set.ServerIdleTimeout):
+			why = "server idle timeout"
+		default:
+			return false
+		}
+		spare--
+		return true
+	})
+	for _, s := range closes {
+		s.close(why)
+	}
+	if set.ServerLifetime > 0 {
+		for _, s := range pl.takeIdle(func(s *server) bool { return t-s.createdAt >= int64(set.ServerLifetime) }) {
+			if pl.tooOld(s, t) {
+				s.close("server lifetime over")
+			} else {
+				pl.putBack(s)
+			}
+		}
+	}
+	pl.mu.Lock()
+	if !pl.dropped && !pl.held() && pl.p.shutdown.Load() == 0 {
+		for len(pl.servers)+pl.connecting < min && pl.mayOpen() {
+			if !pl.open() {
+				break
+			}
+		}
+	}
+	pl.mu.Unlock()
+}
+
+// putBack returns a server that was only looked at to where it was.
+func (pl *pool) putBack(s *server) {
+	pl.mu.Lock()
+	give := pl.waiters.n > 0 && !pl.held()
+	if !give {
+		pl.idle = append(pl.idle, s)
+		slices.SortFunc(pl.idle, func(a, b *server) int { return cmp.Compare(a.releasedAt, b.releasedAt) })
+	}
+	dead := s.dead.Load()
+	pl.mu.Unlock()
+	switch {
+	case give:
+		pl.free(s)
+	case dead:
+		pl.dropIdle(s)
+	}
+}
+
+// sweepClients applies the limits on running queries, open transactions and silent clients.
+func (p *Pooler) sweepClients() {
+	t := now()
+	drain := p.shutdown.Load() != 0
+	for _, c := range p.allClients() {
+		set := c.pool.conf.Load()
+		query, xact, idle := c.queryAt.Load(), c.xactAt.Load(), c.idleAt.Load()
+		linked := c.link.Load() != nil
+		over := func(limit time.Duration, at int64) bool { return limit > 0 && at != 0 && t-at >= int64(limit) }
+		switch {
+		case c.state.Load() == stateWaiting:
+		case over(set.QueryTimeout, query) && linked:
+			c.kill(errTimeout("query timeout", "query_timeout", set.QueryTimeout, t-query))
+		case linked && over(set.TransactionTimeout, xact):
+			c.kill(errTimeout("transaction timeout", "transaction_timeout", set.TransactionTimeout, t-xact))
+		case linked && query == 0 && xact != 0 && over(set.IdleTransactionTimeout, idle):
+			c.kill(errTimeout("idle transaction timeout", "idle_transaction_timeout", set.IdleTransactionTimeout, t-idle))
+		case !linked && query == 0 && over(set.ClientIdleTimeout, idle):
+			c.kill(errTimeout("client_idle_timeout", "client_idle_timeout", set.ClientIdleTimeout, t-idle))
+		}
+		if left := c.leftAt.Load(); left != 0 && t-left >= int64(leaveGrace) {
+			c.interrupt(reasonHungUp)
+		}
+		if drain && ShutdownMode(p.shutdown.Load()-1) == ShutdownWaitForServers {
+			c.interrupt(reasonDrain)
+		}
+	}
+}
+
+func errTimeout(message, setting string, limit time.Duration, took int64) *Error {
+	e := fatal("57014", message)
+	switch setting {
+	case "idle_transaction_timeout":
+		e.Code = "25P03"
+	case "transaction_timeout":
+		e.Code = "25P04"
+	case "client_idle_timeout":
+		e.Code = "57P05"
+	}
+	e.Detail = fmt.Sprintf("It has lasted %s; %s is %s.", age(time.Duration(took)), setting, limit)
+	return e
+}
+
+// sweepIdleDatabases forgets databases that exist only through "*" and have not been used for a while, and
+// pools that pool_idle_timeout is over for.
+func (p *Pooler) sweepIdleDatabases(pools []*pool) {
+	set := p.settings()
+	t := now()
+	used := map[*database]bool{}
+	for _, pl := range pools {
+		pl.mu.Lock()
+		busy := pl.nclients > 0 || len(pl.servers) > 0 || pl.connecting > 0 || pl.waiters.n > 0
+		if busy {
+			pl.emptySince = 0
+		} else if pl.emptySince == 0 {
+			pl.emptySince = t
+		}
+		empty := pl.emptySince
+		min := pl.conf.Load().MinPoolSize
+		pl.mu.Unlock()
+		if busy {
+			used[pl.db] = true
+			continue
+		}
+		forced := pl.db.conf.Load().User != "" && min > 0
+		if set.PoolIdleTimeout > 0 && !forced && t-empty >= int64(set.PoolIdleTimeout) {
+			p.dropPool(pl, "pool_idle_timeout")
+		}
+	}
+	p.mu.Lock()
+	var gone []*database
+	for name, d := range p.databases {
+		if d.auto && !used[d] && d.clients.Load() == 0 && !d.paused.Load() && set.AutodbIdleTimeout > 0 && t-d.usedAt.Load() >= int64(set.AutodbIdleTimeout) {
+			gone = append(gone, d)
+			delete(p.databases, name)
+		}
+	}
+	p.mu.Unlock()
+	for _, d := range gone {
+		p.removeDatabase(d, "autodb_idle_timeout")
+	}
+}
+
+// statsPeriod takes the averages and logs them when stats_period is over.
+func (p *Pooler) statsPeriod() {
+	set := p.settings()
+	t := now()
+	p.mu.Lock()
+	took := time.Duration(t - p.statsAt)
+	if set.StatsPeriod <= 0 || took < set.StatsPeriod {
+		p.mu.Unlock()
+		return
+	}
+	p.statsAt = t
+	sum := stats.Totals{}
+	totals := p.totals()
+	for db, now := range totals {
+		diff := now.Sub(p.last[db])
+		p.averages[db] = diff.Average(took)
+		sum = sum.Add(diff)
+	}
+	p.last = totals
+	p.mu.Unlock()
+	if set.LogStats {
+		a := sum.Average(took)
+		p.log.Info().Msg(fmt.Sprintf("stats: %d xacts/s, %d queries/s, %d client parses/s, %d server parses/s, %d binds/s, %d client logins/s, in %d B/s, out %d B/s, xact %d us, query %d us, wait %d us",
+			a.Xacts, a.Queries, a.ClientParses, a.ServerParses, a.Binds, a.Logins, a.BytesReceived, a.BytesSent, a.XactTime, a.QueryTime, a.WaitTime))
+	}
+}
+
+// totals adds up the counters by database. The caller holds mu.
+func (p *Pooler) totals() map[string]stats.Totals {
+	out := map[string]stats.Totals{}
+	for k, pc := range p.counters {
+		out[k.database] = out[k.database].Add(pc.counters.Read())
+	}
+	return out
+}

@@ -1,0 +1,212 @@
+package pooler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	osuser "os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"pgdrover/internal/config"
+)
+
+// Start opens the listeners and begins to serve. inherited are sockets that systemd has opened; with any, none of
+// our own are.
+func (p *Pooler) Start(inherited []net.Listener) error {
+	set := p.settings()
+	ls := inherited
+	if len(ls) == 0 {
+		var err error
+		if ls, err = p.listen(set); err != nil {
+			return err
+		}
+	}
+	p.mu.Lock()
+	p.listeners = ls
+	p.mu.Unlock()
+	for _, l := range ls {
+		p.log.Info().Msg("listening on " + listenName(l))
+		p.wg.Add(1)
+		go func() {
+			defer p.wg.Done()
+			p.accept(l)
+		}()
+	}
+	p.wg.Add(1)
+	go func() {
+		defer p.wg.Done()
+		p.janitor()
+	}()
+	return nil
+}
+
+func listenName(l net.Listener) string {
+	if l.Addr().Network() == "unix" {
+		return "unix:" + l.Addr().String()
+	}
+	return l.Addr().String()
+}
+
+// listen opens every address of listen_addr, and the Unix socket.
+func (p *Pooler) listen(set *config.Settings) (ls []net.Listener, err error) {
+	defer func() {
+		if err != nil {
+			for _, l := range ls {
+				_ = l.Close()
+			}
+		}
+	}()
+	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		var serr error
+		err := c.Control(func(fd uintptr) {
+			if set.SoReuseport {
+				serr = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+			}
+		})
+		return errors.Join(err, serr)
+	}, KeepAliveConfig: net.KeepAliveConfig{
+		Enable: set.TCPKeepalive, Idle: orDefault(set.TCPKeepidle), Interval: orDefault(set.TCPKeepintvl), Count: orMinus(set.TCPKeepcnt),
+	}}
+	lc.SetMultipathTCP(false)
+	for _, addr := range strings.Split(set.ListenAddr, ",") {
+		addr = strings.TrimSpace(addr)
+		if addr == "" {
+			continue
+		}
+		if addr == "*" {
+			addr = ""
+		}
+		l, err := lc.Listen(context.Background(), "tcp", net.JoinHostPort(addr, strconv.Itoa(set.ListenPort)))
+		if err != nil {
+			return ls, fmt.Errorf("listen_addr: %w", err)
+		}
+		ls = append(ls, l)
+	}
+	if dir := set.UnixSocketDir; dir != "" {
+		l, err := listenUnix(set)
+		switch {
+		case err == nil:
+			ls = append(ls, l)
+		case len(ls) == 0:
+			return ls, err
+		default:
+			return ls, err
+		}
+	}
+	if len(ls) == 0 {
+		return nil, errors.New("nothing to listen on: set listen_addr or unix_socket_dir")
+	}
+	return ls, nil
+}
+
+func orDefault(seconds int) time.Duration {
+	if seconds <= 0 {
+		return -1
+	}
+	return time.Duration(seconds) * time.Second
+}
+
+func orMinus(n int) int {
+	if n <= 0 {
+		return -1
+	}
+	return n
+}
+
+func listenUnix(set *config.Settings) (net.Listener, error) {
+	path := filepath.Join(set.UnixSocketDir, ".s.PGSQL."+strconv.Itoa(set.ListenPort))
+	abstract := strings.HasPrefix(path, "@")
+	if !abstract {
+		if nc, err := net.Dial("unix", path); err == nil {
+			_ = nc.Close()
+			return nil, fmt.Errorf("unix_socket_dir: %s is in use by another process", path)
+		}
+		_ = os.Remove(path) // left behind by a process that was killed; Listen reports any other trouble
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("unix_socket_dir: %w", err)
+	}
+	if abstract {
+		return l, nil
+	}
+	err = os.Chmod(path, os.FileMode(set.UnixSocketMode).Perm())
+	if err == nil && set.UnixSocketGroup != "" {
+		err = chgrp(path, set.UnixSocketGroup)
+	}
+	if err != nil {
+		_ = l.Close()
+		return nil, fmt.Errorf("unix socket: %w", err)
+	}
+	return l, nil
+}
+
+func chgrp(path, group string) error {
+	g, err := osuser.LookupGroup(group)
+	if err != nil {
+		return fmt.Errorf("unix_socket_group: %w", err)
+	}
+	gid, err := strconv.Atoi(g.Gid)
+	if err != nil {
+		return fmt.Errorf("unix_socket_group: %w", err)
+	}
+	return os.Chown(path, -1, gid)
+}
+
+func (p *Pooler) accept(l net.Listener) {
+	for {
+		nc, err := l.Accept()
+		if err != nil {
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
+			// Out of descriptors, most likely: wait until some are free.
+			p.log.Error().Err(err).Msg("accept failed")
+			select {
+			case <-p.ctx.Done():
+				return
+			case <-time.After(100 * time.Millisecond):
+			}
+			continue
+		}
+		p.wg.Add(1)
+		go func() {
+			defer p.wg.Done()
+			p.serveConn(nc)
+		}()
+	}
+}
+
+// stopListening closes the listeners; the Unix socket stays for the admin database unless all is set.
+func (p *Pooler) stopListening(all bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var keep []net.Listener
+	for _, l := range p.listeners {
+		if !all && l.Addr().Network() == "unix" {
+			keep = append(keep, l)
+			continue
+		}
+		_ = l.Close()
+	}
+	p.listeners = keep
+}
+
+// Addrs returns the addresses that are listened on.
+func (p *Pooler) Addrs() []net.Addr {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var out []net.Addr
+	for _, l := range p.listeners {
+		out = append(out, l.Addr())
+	}
+	return out
+}

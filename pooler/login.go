@@ -1,0 +1,524 @@
+package pooler
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"pgdrover/internal/auth"
+	"pgdrover/internal/config"
+	"pgdrover/internal/connect"
+	"pgdrover/internal/wire"
+)
+
+// peerAddr is where a client comes from.
+type peerAddr struct {
+	unix      bool
+	ip        netip.Addr
+	port      int
+	localIP   string
+	localPort int
+	pid       int // of the peer process, over a Unix socket
+	uid       int // -1 over TCP
+	osUser    string
+}
+
+func (a peerAddr) String() string {
+	if a.unix {
+		return fmt.Sprintf("unix(%d)", a.pid)
+	}
+	return netip.AddrPortFrom(a.ip, uint16(a.port)).String()
+}
+
+func addrOf(nc net.Conn) peerAddr {
+	a := peerAddr{uid: -1}
+	switch t := nc.(type) {
+	case *net.TCPConn:
+		if r, err := netip.ParseAddrPort(t.RemoteAddr().String()); err == nil {
+			a.ip, a.port = r.Addr().Unmap(), int(r.Port())
+		}
+		if l, err := netip.ParseAddrPort(t.LocalAddr().String()); err == nil {
+			a.localIP, a.localPort = l.Addr().Unmap().String(), int(l.Port())
+		}
+	case *net.UnixConn:
+		a.unix = true
+		if cred, err := auth.PeerCredentials(t); err == nil {
+			a.pid, a.uid = cred.PID, int(cred.UID)
+			if name, err := cred.UserName(); err == nil {
+				a.osUser = name
+			}
+		}
+	}
+	return a
+}
+
+// serveConn takes a connection from accept to its end.
+func (p *Pooler) serveConn(nc net.Conn) {
+	addr := addrOf(nc)
+	l := p.live.Load()
+	set := &l.cfg.Settings
+	p.logins.Add(1)
+	inLogin := true
+	endLogin := func() {
+		if inLogin {
+			inLogin = false
+			p.logins.Add(-1)
+		}
+	}
+	defer endLogin()
+	if tc, ok := nc.(*net.TCPConn); ok {
+		_ = tc.SetNoDelay(true)
+	}
+	if set.ClientLoginTimeout > 0 {
+		_ = nc.SetDeadline(time.Now().Add(set.ClientLoginTimeout))
+	}
+	conn, st, err := readStartup(nc, l.clientTLS)
+	if err == nil && st.cancel != nil {
+		p.cancelRequest(st.cancel)
+		_ = conn.Close()
+		return
+	}
+	if err == nil {
+		err = p.login(conn, st, addr, l, endLogin)
+	}
+	if err != nil {
+		p.rejected(conn, st, addr, err, set)
+		_ = conn.Close()
+	}
+}
+
+// rejected tells a client why it may not come in.
+func (p *Pooler) rejected(conn net.Conn, st *startup, addr peerAddr, err error, set *config.Settings) {
+	var f fatalError
+	var ae *auth.Error
+	e := (*Error)(nil)
+	switch {
+	case errors.As(err, &f):
+		e = f.e
+	case errors.As(err, &ae):
+		e = &Error{Severity: "FATAL", Code: ae.Code, Message: ae.Message}
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		e = errProtocol("client_login_timeout")
+		e.Detail = fmt.Sprintf("The login took longer than %s.", set.ClientLoginTimeout)
+	}
+	if e != nil {
+		_ = conn.SetDeadline(time.Now().Add(time.Second))
+		_, _ = conn.Write(e.message())
+	}
+	if !set.LogPoolerErrors && !errors.Is(err, errQuiet) {
+		return
+	}
+	ev := p.log.Warn()
+	if errors.Is(err, errQuiet) || errors.Is(err, errClientGone) {
+		ev = p.log.Debug()
+	}
+	if st != nil {
+		ev = ev.Str("user", st.user).Str("database", st.database)
+	}
+	if e != nil {
+		ev.Str("addr", addr.String()).AnErr("cause", err).Msg("pooler error: " + e.Message)
+		return
+	}
+	ev.Str("addr", addr.String()).Err(err).Msg("login failed")
+}
+
+// messenger carries authentication messages.
+type messenger struct {
+	nc net.Conn
+	r  *wire.Reader
+}
+
+func (m *messenger) SendAuth(code uint32, data []byte) error {
+	b := []byte{'R', 0, 0, 0, 0}
+	b = binary.BigEndian.AppendUint32(b, code)
+	b = append(b, data...)
+	binary.BigEndian.PutUint32(b[1:], uint32(len(b)-1))
+	_, err := m.nc.Write(b)
+	return err
+}
+
+func (m *messenger) RecvPassword() ([]byte, error) {
+	typ, body, err := m.r.Next()
+	if err != nil {
+		return nil, err
+	}
+	if typ != 'p' {
+		return nil, fatalError{errProtocol("unknown pkt")}
+	}
+	return body, nil
+}
+
+// maxPassword bounds messages before a client has proved who it is, in bytes.
+const maxPassword = 65530 + 64
+
+// login authenticates a client and serves it.
+func (p *Pooler) login(nc net.Conn, st *startup, addr peerAddr, l *live, loggedIn func()) error {
+	cfg := l.cfg
+	if err := connect.CheckClientTLS(l.clientTLS.mode, st.tls != nil, addr.unix); err != nil {
+		return fatalError{errProtocol(err.Error())}
+	}
+	if st.negotiate {
+		if _, err := nc.Write(st.negotiateMessage()); err != nil {
+			return errQuiet
+		}
+	}
+	isAdmin := config.IsAdminDatabase(st.database) && st.repl == "none"
+	if !isAdmin {
+		if p.shutdown.Load() != 0 {
+			return fatalError{fatal("57P01", "pooler is shutting down")}
+		}
+		n, limit := int(p.slots.Add(1)), cfg.MaxClientConn
+		defer p.slots.Add(-1)
+		if n > limit {
+			e := fatal("53300", "no more connections allowed (max_client_conn)")
+			e.Detail = fmt.Sprintf("%d clients are connected; max_client_conn is %d.", n-1, limit)
+			return fatalError{e}
+		}
+	}
+	// Whether the database exists is told only to those who have proved who they are.
+	var d *database
+	known := isAdmin
+	if !isAdmin {
+		d, known = p.findDatabase(st.database)
+	}
+	c := p.newClient(st, addr)
+	res, err := p.authenticate(c, nc, st, addr, l, d, isAdmin)
+	if err != nil {
+		return err
+	}
+	if !known {
+		e := &Error{Severity: "FATAL", Code: "3D000", Message: "no such database: " + st.database}
+		e.Hint = "SHOW DATABASES on the admin database lists those that are configured."
+		return fatalError{e}
+	}
+	c.creds = res
+	if isAdmin {
+		loggedIn()
+		return p.serveAdmin(c, nc, st, addr, l)
+	}
+	if d.disabled.Load() {
+		return fatalError{&Error{
+			Severity: "FATAL", Code: "57P03", Message: fmt.Sprintf("database %q is disabled", d.name),
+			Hint: "ENABLE it on the admin console.",
+		}}
+	}
+	return p.serveClient(c, nc, st, l, d, loggedIn)
+}
+
+func (p *Pooler) newClient(st *startup, addr peerAddr) *client {
+	c := &client{
+		p: p, id: p.lastID.Add(1), loginName: st.user, addr: addr, connected: time.Now(), repl: st.repl,
+		wakeCh: make(chan struct{}, 1),
+	}
+	c.wait.ch = make(chan grant, 1)
+	c.in.pool, c.sin.pool = p.bufs, p.bufs
+	c.stepFn, c.relayFn = c.step, c.relayStep
+	if st.tls != nil {
+		c.tls = tlsName(*st.tls)
+	}
+	return c
+}
+
+// authenticate finds out who the client is, by auth_type or the HBA file.
+func (p *Pooler) authenticate(c *client, nc net.Conn, st *startup, addr peerAddr, l *live, d *database, isAdmin bool) (auth.Result, error) {
+	cfg := l.cfg
+	if isAdmin && st.user == "pgbouncer" && addr.unix && addr.uid == os.Getuid() {
+		return auth.Result{Method: auth.MethodPeer}, nil // PgBouncer's own door for local scripts
+	}
+	method := auth.Method(cfg.AuthType)
+	req := auth.Request{
+		User: st.user, ScramIterations: cfg.ScramIterations, PeerUser: addr.osUser, Ident: l.ident, MockLike: p.mockLike(cfg),
+	}
+	if st.tls != nil {
+		req.ChannelBinding = l.binding
+		req.CertCN, req.CertVerified = connect.ClientCert(st.tls)
+	}
+	if cfg.AuthType == "hba" {
+		rule, ok := l.hba.Match(auth.HBAConn{
+			Local: addr.unix, TLS: st.tls != nil, Addr: addr.ip, Database: st.database, User: st.user,
+			Replication: st.repl == "physical",
+		})
+		if !ok {
+			return auth.Result{}, auth.ErrNoMethod
+		}
+		method, req.MapName, req.RequireCert = rule.Method, rule.MapName, rule.ClientCert
+	} else {
+		m, err := auth.ParseMethod(cfg.AuthType)
+		if err != nil {
+			return auth.Result{}, fatalError{errProtocol("bouncer config error")}
+		}
+		method = m
+	}
+	req.Method = method
+	if u := cfg.Users[st.user]; u != nil {
+		req.Known = true
+		req.Secret = auth.ParseSecret(string(u.Password))
+	} else if method != auth.MethodAny {
+		secret, ok, err := p.askUser(c, nc, st, l, d)
+		if err != nil {
+			return auth.Result{}, err
+		}
+		req.Known, req.Secret = ok, secret
+	}
+	ctx := p.ctx
+	if cfg.ClientLoginTimeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, cfg.ClientLoginTimeout)
+		defer cancel()
+	}
+	res, err := p.verifier.Authenticate(ctx, &messenger{nc: nc, r: wire.NewReader(nc, maxPassword)}, req)
+	if err == nil && res.Plain == "" && req.Secret.Kind() == auth.KindPlain {
+		res.Plain = req.Secret.Reveal() // from auth_query; what auth_file holds is found anyway
+	}
+	return res, err
+}
+
+// mockLike returns the kind of secret that most users have, which users that do not exist pretend to have too.
+func (p *Pooler) mockLike(cfg *config.Config) auth.Kind {
+	n := map[auth.Kind]int{}
+	i := 0
+	for _, u := range cfg.Users {
+		n[auth.ParseSecret(string(u.Password)).Kind()]++
+		if i++; i == 16 {
+			break
+		}
+	}
+	best := auth.KindSCRAM
+	for k, c := range n {
+		if k != auth.KindNone && c > n[best] {
+			best = k
+		}
+	}
+	return best
+}
+
+// serveClient finishes the login of a client of a pool, and serves it until it has gone.
+func (p *Pooler) serveClient(c *client, nc net.Conn, st *startup, l *live, d *database, loggedIn func()) error {
+	cfg := l.cfg
+	conf := d.conf.Load()
+	u := p.findUser(st.user)
+	c.db, c.user = d, u
+	inDB, inUser := int(d.clients.Add(1)), int(u.clients.Add(1))
+	d.usedAt.Store(now())
+	defer func() {
+		d.clients.Add(-1)
+		u.clients.Add(-1)
+		d.usedAt.Store(now())
+	}()
+	if n := cfg.DatabaseClientLimit(conf); n > 0 && inDB > n {
+		e := fatal("53300", "client connections exceeded (max_db_client_connections)")
+		e.Detail = fmt.Sprintf("Database %q may have %d clients.", d.name, n)
+		return fatalError{e}
+	}
+	if n := cfg.UserClientLimit(st.user); n > 0 && inUser > n {
+		e := fatal("53300", "client connections exceeded (max_user_client_connections)")
+		e.Detail = fmt.Sprintf("User %q may have %d clients.", st.user, n)
+		return fatalError{e}
+	}
+	serverUser := st.user
+	if conf.User != "" {
+		serverUser = conf.User
+	} else if cfg.AuthType == "any" {
+		return fatalError{&Error{
+			Severity: "FATAL", Code: "28000", Message: "no such user",
+			Hint: "auth_type = any needs a user in the database's entry.",
+		}}
+	}
+	c.pool = p.findPool(d, serverUser, st.repl)
+	c.mode = c.pool.conf.Load().PoolMode
+	if st.repl != "none" {
+		c.mode = config.PoolSession
+	}
+	c.maxStmts = cfg.MaxPreparedStatements
+	c.tracking = c.mode != config.PoolSession && c.maxStmts > 0
+	if serverUser == st.user {
+		c.pool.creds.Store(&c.creds)
+	}
+	var err error
+	if c.conn == nil {
+		if c.conn, err = newConn(nc); err != nil {
+			return fatalError{errProtocol("bouncer resources exhaustion")}
+		}
+	}
+	c.pool.join(1)
+	defer c.pool.join(-1)
+	welcome, err := c.welcome()
+	if err != nil {
+		return err
+	}
+	hello := c.hello(st, welcome, cfg)
+	_ = nc.SetDeadline(time.Time{})
+	if _, err := nc.Write(hello); err != nil {
+		p.forgetKey(c.cancelKey)
+		return errQuiet
+	}
+	c.state.Store(stateIdle)
+	c.idleAt.Store(now())
+	if err := p.watch.add(c.conn.fd(), c); err != nil {
+		p.forgetKey(c.cancelKey)
+		return fatalError{errProtocol("bouncer resources exhaustion")}
+	}
+	p.mu.Lock()
+	p.clients[c.id] = c
+	p.mu.Unlock()
+	if d.dropped.Load() {
+		c.kill(errDatabaseGone(d.name))
+	}
+	c.pool.counters.Logins.Add(1)
+	loggedIn()
+	p.logLogin(c)
+	c.run()
+	return nil
+}
+
+// welcome returns what the servers of the pool report at login. The first client waits for a server to learn it.
+func (c *client) welcome() ([]connect.Param, error) {
+	pl := c.pool
+	pl.mu.Lock()
+	w := pl.welcome
+	pl.mu.Unlock()
+	if w != nil {
+		return w, nil
+	}
+	s, err := pl.take(c)
+	if err == nil && s == nil {
+		s, err = c.waitForServer(now())
+	}
+	var e *Error
+	var f fatalError
+	if err != nil && !errors.As(err, &f) && errors.As(err, &e) {
+		e.Severity = "FATAL"
+		return nil, fatalError{e}
+	}
+	if err != nil {
+		return nil, err
+	}
+	w = s.sc.Params
+	pl.free(s)
+	return w, nil
+}
+
+// hello builds everything from AuthenticationOk to ReadyForQuery, and sets what the session begins with.
+func (c *client) hello(st *startup, welcome []connect.Param, cfg *config.Config) []byte {
+	own := slices.DeleteFunc(slices.Clone(st.params), func(q param) bool {
+		return slices.ContainsFunc(cfg.IgnoreStartupParameters, func(n string) bool { return strings.EqualFold(n, q.name) })
+	})
+	var ps []param
+	for _, w := range welcome {
+		if isFollowing(w.Name, c.p.extra) {
+			ps = append(ps, param{w.Name, w.Value})
+		}
+	}
+	app := ""
+	for _, q := range own {
+		if strings.EqualFold(q.name, "application_name") {
+			app = q.value
+		}
+	}
+	if cfg.ApplicationNameAddHost {
+		if app == "" {
+			app = "app"
+		}
+		app += " - " + c.addr.String()
+		own = append(own, param{"application_name", app})
+	}
+	for i, q := range own {
+		for _, w := range welcome { // in the server's spelling, so that they are one
+			if strings.EqualFold(w.Name, q.name) {
+				own[i].name = w.Name
+			}
+		}
+	}
+	ps = append(ps, own...)
+	c.session = newSession(makeEnv(ps))
+	c.appName.Store(&app)
+
+	b := []byte{'R', 0, 0, 0, 8, 0, 0, 0, 0}
+	for _, w := range welcome {
+		v := w.Value
+		if isFollowing(w.Name, c.p.extra) {
+			if own, ok := envGet(c.session.all, w.Name); ok {
+				v = own
+			}
+		}
+		b = appendParameterStatus(b, w.Name, v)
+	}
+	c.cancelKey = c.p.newKey(c, st.minor)
+	b = appendBackendKey(b, c.cancelKey)
+	if m := cfg.LoginNotifyMessage; m != "" {
+		b = append(b, (&Error{Severity: "NOTICE", Code: "00000", Message: m}).message()...)
+	}
+	return appendReady(b, 'I')
+}
+
+func appendBackendKey(b, key []byte) []byte {
+	b = append(b, 'K')
+	b = binary.BigEndian.AppendUint32(b, uint32(4+len(key)))
+	return append(b, key...)
+}
+
+// Layout of cancel keys, in the 8 bytes of protocol 3.0: the sign bit of byte 0 is clear, bytes 1 and 2 hold the
+// peer number (little-endian), the low two bits of byte 7 how many more peers may pass a request on. Protocol 3.2
+// has 32 more random bytes behind them.
+const (
+	keyLen     = 8
+	longKeyLen = keyLen + 28
+	keyHops    = 3
+)
+
+// newKey makes a cancel key and enters it for c.
+func (p *Pooler) newKey(c any, minor int) []byte {
+	n := keyLen
+	if minor >= 2 {
+		n = longKeyLen
+	}
+	key := make([]byte, n)
+	peer := p.settings().PeerID
+	for {
+		_, _ = rand.Read(key) // never fails
+		key[0] &= 0x7f
+		key[1], key[2] = byte(peer), byte(peer>>8)
+		key[7] = key[7]&^3 | keyHops
+		p.mu.Lock()
+		_, taken := p.keys[string(key)]
+		if !taken {
+			p.keys[string(key)] = c
+		}
+		p.mu.Unlock()
+		if !taken {
+			return key
+		}
+	}
+}
+
+func (p *Pooler) forgetKey(key []byte) {
+	p.mu.Lock()
+	delete(p.keys, string(key))
+	p.mu.Unlock()
+}
+
+// clientGone takes a client off the books.
+func (p *Pooler) clientGone(c *client, err error) {
+	p.forgetKey(c.cancelKey)
+	p.killErrs.Delete(c)
+	p.mu.Lock()
+	delete(p.clients, c.id)
+	p.mu.Unlock()
+	p.logLogout(c, err)
+	p.changed()
+}
+
+// join counts a client of the pool in or out.
+func (pl *pool) join(n int) {
+	pl.mu.Lock()
+	pl.nclients += n
+	pl.mu.Unlock()
+}

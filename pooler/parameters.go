@@ -1,0 +1,245 @@
+package pooler
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"pgdrover/internal/connect"
+)
+
+// syncTimeout bounds the round trips that bring parameters from client to server and back.
+const syncTimeout = 30 * time.Second
+
+// setQuery sets parameters; values travel as parameters of the statement. A NULL value stands for the default,
+// which current_setting does not know, but pg_settings does (role and session_authorization are not in there).
+const setQuery = `SELECT pg_catalog.set_config(n, coalesce(v, (SELECT reset_val FROM pg_catalog.pg_settings s ` +
+	`WHERE pg_catalog.lower(s.name) OPERATOR(pg_catalog.=) pg_catalog.lower(n)), ` +
+	`CASE pg_catalog.lower(n) WHEN 'role' THEN 'none' WHEN 'session_authorization' THEN session_user::pg_catalog.text END), false) ` +
+	`FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]), pg_catalog.unnest($2::pg_catalog.text[])) WITH ORDINALITY t(n, v, o) ORDER BY o`
+
+// askQuery reads parameters, and what they are without a SET.
+const askQuery = `SELECT n, pg_catalog.current_setting(n, true), (SELECT reset_val FROM pg_catalog.pg_settings s ` +
+	`WHERE pg_catalog.lower(s.name) OPERATOR(pg_catalog.=) pg_catalog.lower(n)) FROM pg_catalog.unnest($1::pg_catalog.text[]) n`
+
+// applyParameters gives the linked server the client's parameters, in one round trip. A fatalError says that the server
+// refuses a value and is otherwise well; any other error that the server is lost.
+func (c *client) applyParameters() error {
+	s := c.srv
+	set, reset := envDiff(s.session.all, c.session.all)
+	if len(set) == 0 && len(reset) == 0 {
+		return nil
+	}
+	names := make([]string, 0, len(set)+len(reset))
+	values := make([]*string, 0, cap(names))
+	// The role comes last: what it may not do, the others still could. It is put back first.
+	slices.SortStableFunc(set, func(a, b param) int { return roleRank(a.name) - roleRank(b.name) })
+	slices.SortStableFunc(reset, func(a, b string) int { return roleRank(b) - roleRank(a) })
+	for _, n := range reset {
+		names, values = append(names, n), append(values, nil)
+	}
+	for i := range set {
+		names, values = append(names, set[i].name), append(values, &set[i].value)
+	}
+	s.unOwner = 0
+	err := s.exchange(query(setQuery, names, values), syncTimeout, nil)
+	var se *connect.ServerError
+	if errors.As(err, &se) {
+		return fatalError{&Error{
+			Severity: "FATAL", Code: se.Code(), Message: "invalid server parameter: " + se.Message(),
+			Detail: fmt.Sprintf("The server does not accept this client's parameters (%s).", strings.Join(names, ", ")),
+			Hint:   se.Field('H'),
+		}}
+	}
+	if err != nil {
+		return err
+	}
+	// What is reported has come as ParameterStatus, in the server's spelling; a report is missing where the value
+	// was only spelled differently.
+	for _, n := range reset {
+		if !s.reports(n) {
+			s.session = newSession(envKeep(s.session.all, func(k string) bool { return !strings.EqualFold(k, n) }))
+		}
+	}
+	for _, p := range set {
+		if !s.reports(p.name) {
+			s.session.set(p.name, p.value)
+		}
+	}
+	if s.session.all != c.session.all {
+		return c.adoptParameters()
+	}
+	return nil
+}
+
+func roleRank(name string) int {
+	switch {
+	case strings.EqualFold(name, "session_authorization"):
+		return 1
+	case strings.EqualFold(name, "role"):
+		return 2
+	}
+	return 0
+}
+
+// adoptParameters takes over the server's spelling of the client's values ("utc" becomes "UTC") and tells the client.
+func (c *client) adoptParameters() error {
+	s := c.srv
+	var out []byte
+	for _, p := range envParams(s.session.all) {
+		v, ok := envGet(c.session.all, p.name)
+		if ok && v != p.value && s.reports(p.name) {
+			out = appendParameterStatus(out, p.name, p.value)
+			c.noteParameter(p.name, p.value)
+		}
+	}
+	c.session = s.session
+	if len(out) == 0 {
+		return nil
+	}
+	return clientWrite(c.conn.writeAll(out))
+}
+
+func clientWrite(err error) error {
+	if err != nil {
+		return clientError{err}
+	}
+	return nil
+}
+
+func appendParameterStatus(b []byte, name, value string) []byte {
+	b = append(b, 'S')
+	b = binary.BigEndian.AppendUint32(b, uint32(4+len(name)+1+len(value)+1))
+	b = append(b, name...)
+	b = append(b, 0)
+	b = append(b, value...)
+	return append(b, 0)
+}
+
+// askParameters learns what a SET, RESET or set_config has done to parameters that the server does not report.
+// The server is idle, so that a rolled-back SET is seen as such.
+func (c *client) askParameters() error {
+	s := c.srv
+	c.dirty = false
+	if len(s.asks) == 0 {
+		return nil
+	}
+	s.unOwner = 0
+	type row struct{ name, value, def *string }
+	var rows []row
+	err := s.exchange(query(askQuery, s.asks, nil), syncTimeout, func(typ byte, body []byte) error {
+		if typ != 'D' {
+			return nil
+		}
+		f, err := dataRow(body)
+		if err != nil || len(f) != 3 {
+			return fmt.Errorf("%w: bad row", errOutOfStep)
+		}
+		rows = append(rows, row{f[0], f[1], f[2]})
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, r := range rows {
+		if r.name == nil || r.value == nil {
+			continue
+		}
+		isDefault := r.def != nil && *r.def == *r.value || r.def == nil && strings.EqualFold(*r.name, "role") && *r.value == "none"
+		if isDefault {
+			drop := func(k string) bool { return !strings.EqualFold(k, *r.name) }
+			s.session = newSession(envKeep(s.session.all, drop))
+			c.session = newSession(envKeep(c.session.all, drop))
+			continue
+		}
+		s.session.set(*r.name, *r.value)
+		c.session.set(*r.name, *r.value)
+	}
+	return nil
+}
+
+// reports reports whether the server sends ParameterStatus for name.
+func (s *server) reports(name string) bool {
+	_, ok := s.sc.Param(name)
+	return ok
+}
+
+// query encodes setQuery or askQuery; values may be nil.
+func query(sql string, names []string, values []*string) []byte {
+	args := []string{textArray(len(names), func(i int) *string { return &names[i] })}
+	if values != nil {
+		args = append(args, textArray(len(values), func(i int) *string { return values[i] }))
+	}
+	return extendedQuery(sql, args...)
+}
+
+// extendedQuery encodes Parse, Bind, Execute and Sync of an unnamed statement, with text parameters and results.
+func extendedQuery(sql string, args ...string) []byte {
+	b := appendParseBody(nil, "", sql+"\x00\x00\x00")
+	at := len(b)
+	b = append(b, 'B', 0, 0, 0, 0, 0, 0, 0, 0) // no portal name, no statement name, no parameter formats
+	b = binary.BigEndian.AppendUint16(b, uint16(len(args)))
+	for _, a := range args {
+		b = binary.BigEndian.AppendUint32(b, uint32(len(a)))
+		b = append(b, a...)
+	}
+	b = append(b, 0, 0) // no result formats
+	binary.BigEndian.PutUint32(b[at+1:], uint32(len(b)-at-1))
+	b = append(b, 'E', 0, 0, 0, 9, 0, 0, 0, 0, 0)
+	return append(b, 'S', 0, 0, 0, 4)
+}
+
+// textArray writes an array in PostgreSQL's input syntax.
+func textArray(n int, at func(int) *string) string {
+	var b strings.Builder
+	b.WriteByte('{')
+	for i := range n {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		v := at(i)
+		if v == nil {
+			b.WriteString("NULL")
+			continue
+		}
+		b.WriteByte('"')
+		for j := range len(*v) {
+			if ch := (*v)[j]; ch == '"' || ch == '\\' {
+				b.WriteByte('\\')
+			}
+			b.WriteByte((*v)[j])
+		}
+		b.WriteByte('"')
+	}
+	b.WriteByte('}')
+	return b.String()
+}
+
+// dataRow splits a DataRow in text format; NULL is nil.
+func dataRow(b []byte) ([]*string, error) {
+	if len(b) < 2 {
+		return nil, errOutOfStep
+	}
+	n := int(binary.BigEndian.Uint16(b))
+	b = b[2:]
+	out := make([]*string, n)
+	for i := range out {
+		if len(b) < 4 {
+			return nil, errOutOfStep
+		}
+		l := int32(binary.BigEndian.Uint32(b))
+		b = b[4:]
+		if l < 0 {
+			continue
+		}
+		if int(l) > len(b) {
+			return nil, errOutOfStep
+		}
+		v := string(b[:l])
+		out[i], b = &v, b[l:]
+	}
+	return out, nil
+}

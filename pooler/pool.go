@@ -1,0 +1,415 @@
+package pooler
+
+import (
+	"errors"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"pgdrover/internal/auth"
+	"pgdrover/internal/config"
+	"pgdrover/internal/connect"
+	"pgdrover/internal/stats"
+)
+
+// poolKey is what servers may be shared by: nothing coarser, a shared server is a privilege.
+type poolKey struct {
+	database    string
+	user        string // on the server
+	replication string // "none", or one pool for each kind
+}
+
+// pool is the servers of one poolKey and the clients that wait for one.
+type pool struct {
+	p    *Pooler
+	key  poolKey
+	db   *database
+	user *user // the server user, for max_user_connections
+	log  zerolog.Logger
+
+	counters                        *stats.Counters
+	queries, xacts, waits, connects *stats.Histogram
+
+	conf  atomic.Pointer[config.PoolSettings]
+	creds atomic.Pointer[auth.Result] // of the client that logged in last as the server user
+
+	mu         sync.Mutex
+	idle       []*server            // the next to be used is last; guarded by mu
+	servers    map[*server]struct{} // all that are logged in; guarded by mu
+	waiters    waitList             // guarded by mu
+	connecting int                  // guarded by mu
+	nclients   int                  // logged in; guarded by mu
+	blocked    bool                 // a limit that spans pools is in the way; guarded by mu
+	dropped    bool                 // the pool is no more; guarded by mu
+	welcome    []connect.Param      // what a server reported last at login; guarded by mu
+	lastErr    error                // of the last attempt to open a server; guarded by mu
+	lastErrAt  int64                // guarded by mu
+	loginErr   bool                 // lastErr is a refusal by the server, worth telling to clients; guarded by mu
+	failures   int                  // attempts in a row that could not connect; guarded by mu
+	retryAt    int64                // no attempt before; guarded by mu
+	lifeEnd    int64                // when a server was last closed for its age; guarded by mu
+	hostTurn   uint32               // guarded by mu
+	emptySince int64                // since when there has been no client and no server, 0 if there are; guarded by mu
+}
+
+// grant is what a waiter is given: a server, or why there will be none.
+type grant struct {
+	s   *server
+	err error
+}
+
+// waiter is a client's place in a queue.
+type waiter struct {
+	ch         chan grant // room for one
+	prev, next *client    // guarded by pool.mu
+	queued     bool       // guarded by pool.mu
+}
+
+// waitList is a fair queue of clients.
+type waitList struct {
+	head, tail *client
+	n          int
+}
+
+func (l *waitList) push(c *client) {
+	c.wait.queued, c.wait.prev, c.wait.next = true, l.tail, nil
+	if l.tail != nil {
+		l.tail.wait.next = c
+	} else {
+		l.head = c
+	}
+	l.tail = c
+	l.n++
+}
+
+func (l *waitList) remove(c *client) {
+	w := &c.wait
+	if w.prev != nil {
+		w.prev.wait.next = w.next
+	} else {
+		l.head = w.next
+	}
+	if w.next != nil {
+		w.next.wait.prev = w.prev
+	} else {
+		l.tail = w.prev
+	}
+	w.prev, w.next, w.queued = nil, nil, false
+	l.n--
+}
+
+// take returns an idle server, or puts c into the queue and returns nil.
+func (p *pool) take(c *client) (*server, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.waiters.n == 0 && !p.held() {
+		if s := p.popIdle(); s != nil {
+			s.state.Store(serverActive)
+			return s, nil
+		}
+	}
+	if err := p.failing(); err != nil {
+		return nil, err
+	}
+	if c.waitAt.Load() == 0 {
+		c.waitAt.Store(now())
+	}
+	p.waiters.push(c)
+	p.grow()
+	return nil, nil
+}
+
+func (p *pool) popIdle() *server {
+	n := len(p.idle)
+	if n == 0 {
+		return nil
+	}
+	if p.conf.Load().ServerRoundRobin {
+		s := p.idle[0]
+		p.idle = slices.Delete(p.idle, 0, 1)
+		return s
+	}
+	s := p.idle[n-1]
+	p.idle[n-1] = nil
+	p.idle = p.idle[:n-1]
+	return s
+}
+
+// held reports whether servers are not to be handed out now. The caller holds mu.
+func (p *pool) held() bool { return p.db.paused.Load() || p.p.paused.Load() }
+
+// failing returns what to tell a client while the server refuses our logins and there is no server to wait for.
+// The caller holds mu.
+func (p *pool) failing() error {
+	if !p.loginErr || len(p.servers) > 0 || now() >= p.retryAt {
+		return nil
+	}
+	return fatalError{errLoginFailing(p)}
+}
+
+// leave takes c out of the queue. It reports false if a grant is on its way already.
+func (p *pool) leave(c *client) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !c.wait.queued {
+		return false
+	}
+	p.waiters.remove(c)
+	return true
+}
+
+// release takes back a server that is idle and exactly at the end of a ReadyForQuery.
+func (p *pool) release(s *server) {
+	if p.p.settings().ServerResetQueryAlways && p.key.replication == "none" {
+		go p.resetAndFree(s)
+		return
+	}
+	p.free(s)
+}
+
+// releaseSession takes back a server whose session-mode client has left.
+func (p *pool) releaseSession(s *server) { go p.resetAndFree(s) }
+
+func (p *pool) resetAndFree(s *server) {
+	if err := s.reset(); err != nil {
+		s.close(err.Error())
+		return
+	}
+	p.free(s)
+}
+
+// free hands an idle server to the oldest waiter, or keeps it.
+func (p *pool) free(s *server) {
+	t := now()
+	if why := p.unfit(s, t); why != "" {
+		s.close(why)
+		return
+	}
+	p.mu.Lock()
+	if s.cancels > 0 {
+		s.parked = true
+		p.mu.Unlock()
+		return
+	}
+	switch {
+	case p.held():
+		p.mu.Unlock()
+		s.close("paused")
+		return
+	case p.waiters.n > 0:
+		c := p.waiters.head
+		p.waiters.remove(c)
+		s.state.Store(serverActive)
+		s.releasedAt = t
+		p.mu.Unlock()
+		c.wait.ch <- grant{s: s}
+		return
+	}
+	s.releasedAt = t
+	s.state.Store(serverIdle)
+	p.idle = append(p.idle, s)
+	dead := s.dead.Load()
+	p.mu.Unlock()
+	if dead {
+		p.dropIdle(s)
+	}
+}
+
+// unfit says why a server that comes back is to be closed, "" if it is not.
+func (p *pool) unfit(s *server, t int64) string {
+	switch {
+	case s.closeNeeded.Load():
+		return "close_needed"
+	case s.dead.Load():
+		return "server closed the connection"
+	case p.key.replication != "none":
+		return "replication connection done"
+	case p.tooOld(s, t):
+		return "server lifetime over"
+	}
+	return ""
+}
+
+// tooOld applies server_lifetime. Closes are spread by lifetime/pool_size, so that servers
+// that were opened together do not go together.
+func (p *pool) tooOld(s *server, t int64) bool {
+	set := p.conf.Load()
+	life := int64(set.ServerLifetime)
+	if life == 0 {
+		return true
+	}
+	if t-s.createdAt < life {
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if t-p.lifeEnd < life/int64(max(set.PoolSize, 1)) {
+		return false
+	}
+	p.lifeEnd = t
+	return true
+}
+
+// dropIdle closes s if it is idle.
+func (p *pool) dropIdle(s *server) {
+	p.mu.Lock()
+	i := slices.Index(p.idle, s)
+	if i >= 0 {
+		p.idle = slices.Delete(p.idle, i, i+1)
+	}
+	p.mu.Unlock()
+	if i >= 0 {
+		s.close("server closed the connection")
+	}
+}
+
+// takeIdle removes the idle servers that match.
+func (p *pool) takeIdle(match func(*server) bool) []*server {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var out []*server
+	p.idle = slices.DeleteFunc(p.idle, func(s *server) bool {
+		if match(s) {
+			out = append(out, s)
+			return true
+		}
+		return false
+	})
+	return out
+}
+
+// gone takes a closed server off the books.
+func (p *pool) gone(s *server, why string) {
+	p.mu.Lock()
+	delete(p.servers, s)
+	p.mu.Unlock()
+	p.p.ledger.give(p)
+	p.p.serverGone(s, why)
+	p.mu.Lock()
+	p.grow()
+	p.mu.Unlock()
+	p.p.kickBlocked()
+	p.p.changed()
+}
+
+// grow opens as many servers as there are clients waiting and limits allow. The caller holds mu.
+func (p *pool) grow() {
+	if p.dropped || p.held() {
+		return
+	}
+	for p.waiters.n > p.connecting && p.mayOpen() {
+		if !p.open() {
+			return
+		}
+	}
+}
+
+// mayOpen applies the limits of the pool itself. The caller holds mu.
+func (p *pool) mayOpen() bool {
+	set := p.conf.Load()
+	t := now()
+	if t < p.retryAt || p.failures > 0 && p.connecting > 0 {
+		return false // one attempt at a time is enough to find out whether the server is back
+	}
+	size := len(p.servers) + p.connecting
+	if size < set.PoolSize || p.key.replication != "none" {
+		return true
+	}
+	if set.ReservePoolSize == 0 || set.ReservePoolTimeout == 0 || size >= set.PoolSize+set.ReservePoolSize || p.waiters.head == nil {
+		return false
+	}
+	return t-p.waiters.head.waitAt.Load() >= int64(set.ReservePoolTimeout)
+}
+
+// open starts opening one server, if the limits that span pools allow. The caller holds mu.
+func (p *pool) open() bool {
+	if !p.p.ledger.take(p) {
+		if !p.blocked {
+			p.blocked = true
+		}
+		go p.p.evictFor(p)
+		return false
+	}
+	p.blocked = false
+	p.connecting++
+	go p.connect()
+	return true
+}
+
+// connect opens one server and gives it to a waiter.
+func (p *pool) connect() {
+	t := now()
+	s, err := p.p.openServer(p)
+	if err == nil {
+		p.connects.Record(time.Duration(now() - t))
+	}
+	p.mu.Lock()
+	p.connecting--
+	if err != nil {
+		fail := p.failed(err)
+		p.mu.Unlock()
+		p.p.ledger.give(p)
+		for _, c := range fail {
+			c.wait.ch <- grant{err: fatalError{errServerLogin(err)}}
+		}
+		p.p.kickBlocked()
+		p.p.changed()
+		return
+	}
+	p.failures, p.retryAt, p.loginErr, p.lastErr = 0, 0, false, nil
+	p.welcome = s.sc.Params
+	p.servers[s] = struct{}{}
+	dropped := p.dropped
+	p.mu.Unlock()
+	if dropped {
+		s.close("pool was dropped")
+		return
+	}
+	if err := p.p.watch.add(s.conn.fd(), s); err != nil {
+		s.close(err.Error())
+		return
+	}
+	p.free(s)
+	p.mu.Lock()
+	p.grow() // failures may have held back others
+	p.mu.Unlock()
+}
+
+// failed notes that a server could not be opened, and returns the waiters to be told. The caller holds mu.
+func (p *pool) failed(err error) (tell []*client) {
+	t := now()
+	retry := p.p.settings().ServerLoginRetry
+	p.lastErr, p.lastErrAt = err, t
+	p.failures++
+	var se *connect.ServerError
+	var ae *auth.Error
+	refused := errors.As(err, &se) && se.Code() != "57P03" || errors.As(err, &ae)
+	p.p.logOpenFailed(p, err)
+	if refused {
+		p.loginErr = true
+		p.retryAt = t + int64(retry)
+		if len(p.servers) == 0 {
+			for p.waiters.n > 0 {
+				c := p.waiters.head
+				p.waiters.remove(c)
+				tell = append(tell, c)
+			}
+		}
+	} else {
+		// Nobody answers, or the server is starting: clients wait, and we look again soon.
+		p.loginErr = false
+		p.retryAt = t + int64(min(retry, 50*time.Millisecond<<min(p.failures, 6)))
+	}
+	time.AfterFunc(time.Duration(p.retryAt-t), func() {
+		p.mu.Lock()
+		p.grow()
+		p.mu.Unlock()
+	})
+	return tell
+}
+
+// extraParams is track_extra_parameters.
+func (p *pool) extraParams() []string { return p.p.extra }

@@ -1,0 +1,534 @@
+package pooler
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"pgdrover/internal/config"
+)
+
+var (
+	errDuplex = errors.New("both directions have to move")       // relay handed over
+	errRetry  = errors.New("the server was gone before it read") // the unit may be sent again
+)
+
+// relay sends c.send to the server and brings its answers to the client until none is outstanding, the client has to
+// speak first (COPY), or both directions have to move at once.
+func (c *client) relay() error {
+	s := c.srv
+	if !s.conn.direct() && !c.replies.empty() && len(c.send) >= duplexBytes || !c.conn.direct() && len(c.send) >= duplexBytes {
+		return c.startDuplex()
+	}
+	for {
+		c.relayErr = nil
+		err := s.conn.loop(c.relayFn)
+		if err == nil {
+			err = c.relayErr
+			c.relayErr = nil
+		}
+		switch {
+		case err == nil:
+			return c.answered()
+		case err == errDuplex:
+			return c.startDuplex()
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			if err := c.interruptedRelay(); err != nil {
+				return err
+			}
+		default:
+			return c.serverFailed(err)
+		}
+	}
+}
+
+// relayStep is called when the server may have something. The first call sends what the client has sent: the
+// answer cannot come before, so there is no need to try to read it.
+func (c *client) relayStep() bool {
+	s := c.srv
+	if len(c.send) > 0 {
+		n, err := s.conn.write(c.send)
+		c.send = c.send[n:]
+		switch {
+		case err == errWouldBlock:
+			c.relayErr = errDuplex
+			return true
+		case err != nil:
+			c.relayErr = err
+			return true
+		}
+		if c.replies.empty() || c.body > 0 || c.copyIn || c.onlyOwn() {
+			return true // nothing to wait for yet
+		}
+		return false
+	}
+	for {
+		n, more, err := s.conn.read(c.sin.room())
+		if err == errWouldBlock {
+			return false
+		}
+		if err != nil {
+			c.relayErr = err
+			return true
+		}
+		c.sin.w += n
+		out, err := c.consume()
+		if err != nil {
+			c.relayErr = err
+			return true
+		}
+		done := c.replies.empty() || c.copyIn || c.copyBoth
+		if done {
+			c.settle()
+		}
+		if len(out) > 0 && !c.hold(out) {
+			n, err := c.conn.write(out)
+			if err == errWouldBlock {
+				if !done {
+					c.unsent(out[n:])
+					c.relayErr = errDuplex
+					return true
+				}
+				err = c.conn.writeAll(out[n:])
+			}
+			if err != nil {
+				c.relayErr = clientError{err}
+				return true
+			}
+		}
+		if done {
+			if c.copyIn || c.copyBoth {
+				c.relayErr = errDuplex
+			}
+			return true
+		}
+		if !more {
+			return false
+		}
+	}
+}
+
+// clientError is a failure to write to the client, as opposed to one of the server's.
+type clientError struct{ error }
+
+func (e clientError) Unwrap() error { return e.error }
+
+// settle is called when nothing is expected of the server any more, before the last bytes go to the client:
+// a server that is free goes back to its pool at once, not when a slow client has read its answer.
+func (c *client) settle() {
+	if !c.replies.empty() {
+		return
+	}
+	t := now()
+	c.queryDone(t)
+	if c.srv.tx != 'I' || c.unsynced {
+		return
+	}
+	c.xactDone(t)
+	if c.releasable() && !c.dirty {
+		c.release()
+	}
+}
+
+// releasable reports whether the linked server, which is idle, may serve somebody else now.
+func (c *client) releasable() bool {
+	return c.mode != config.PoolSession && c.repl == "none" && c.replies.empty() && !c.unsynced && c.body == 0 && !c.copyIn && !c.copyBoth && !c.listens
+}
+
+// answered is called when relay is through.
+func (c *client) answered() error {
+	s := c.srv
+	if s == nil || !c.replies.empty() || c.copyIn || c.body > 0 {
+		return nil
+	}
+	if c.mode == config.PoolStatement && s.tx != 'I' {
+		return fatalError{errProtocol("transaction blocks not allowed in statement pooling mode")}
+	}
+	if s.tx == 'I' && c.releasable() {
+		if c.dirty {
+			if err := c.askParameters(); err != nil {
+				return c.serverFailed(err)
+			}
+		}
+		c.release()
+		return nil
+	}
+	c.idleAt.Store(now())
+	if c.listens {
+		c.arm()
+	}
+	return nil
+}
+
+// release gives the linked server back. Its stream is exactly at the end of a ReadyForQuery.
+func (c *client) release() {
+	s := c.srv
+	c.dirty = false
+	if !c.sin.empty() || c.sbody > 0 {
+		c.unlink()
+		s.close("server sent something behind ReadyForQuery")
+		return
+	}
+	c.unlink()
+	c.pool.release(s)
+}
+
+// consume goes through what the server has sent and returns what the client gets of it, valid until the next read.
+// In duplex mode the caller holds mu.
+func (c *client) consume() ([]byte, error) {
+	b := c.sin.b[:c.sin.w]
+	pos := c.sin.r
+	from := pos
+	c.out = c.out[:0]
+	if c.sbody > 0 {
+		n := min(c.sbody, len(b)-pos)
+		pos += n
+		c.sbody -= n
+		if c.eat {
+			from = pos
+		}
+	}
+	for c.sbody == 0 && len(b)-pos >= headerLen {
+		if c.ownNext() {
+			c.out = append(c.out, b[from:pos]...)
+			from = pos
+			c.sayOwn()
+		}
+		typ := b[pos]
+		n := int(binary.BigEndian.Uint32(b[pos+1:])) + 1
+		if n < headerLen {
+			return nil, fmt.Errorf("%w: message %q with length %d", errOutOfStep, typ, n-1)
+		}
+		stop := pos + n
+		if stop > len(b) {
+			if typ != 'D' && typ != 'd' && n <= bufSize {
+				break // small, and wanted whole
+			}
+			stop = len(b)
+		}
+		swallow := false
+		if typ != 'D' && typ != 'd' {
+			var err error
+			if swallow, err = c.serverMessage(typ, b[pos:stop], pos+n == stop); err != nil {
+				c.sin.r = pos
+				return c.flushOut(b[from:pos]), err
+			}
+		}
+		if swallow {
+			c.out = append(c.out, b[from:pos]...)
+			from = stop
+		}
+		if pos+n > stop {
+			c.sbody, c.eat = pos+n-stop, swallow
+		}
+		pos = stop
+	}
+	c.sin.r = pos
+	if c.sbody == 0 && c.ownNext() {
+		c.out = append(c.out, b[from:pos]...)
+		from = pos
+		c.sayOwn()
+	}
+	out := c.flushOut(b[from:pos])
+	c.pool.counters.BytesSent.Add(int64(len(out)))
+	return out, nil
+}
+
+// flushOut returns p, behind whatever was put together before it.
+func (c *client) flushOut(p []byte) []byte {
+	if len(c.out) == 0 {
+		return p
+	}
+	c.out = append(c.out, p...)
+	return c.out
+}
+
+// onlyOwn reports whether the server has nothing to say before we do.
+func (c *client) onlyOwn() bool {
+	if !c.ownNext() {
+		return false
+	}
+	c.out = c.out[:0]
+	c.sayOwn()
+	if err := c.conn.writeAll(c.out); err != nil {
+		c.relayErr = clientError{err}
+	}
+	return c.relayErr != nil || c.replies.empty()
+}
+
+// ownNext reports whether the next reply is not the server's but ours.
+func (c *client) ownNext() bool {
+	k := c.replies.head()
+	return k == replyCopyEnd || k == replySayParsed || k == replySayClosed
+}
+
+// sayOwn emits the replies that are ours to give at the head of the queue.
+func (c *client) sayOwn() {
+	for {
+		switch k := c.replies.head(); k {
+		case replyCopyEnd:
+			c.replies.pop()
+		case replySayParsed, replySayClosed:
+			c.replies.pop()
+			d := c.replies.data.pop()
+			c.p.stmts.unref(d.before)
+			c.p.stmts.unref(d.after)
+			if k == replySayParsed {
+				c.out = append(c.out, '1', 0, 0, 0, 4)
+			} else {
+				c.out = append(c.out, '3', 0, 0, 0, 4)
+			}
+		default:
+			return
+		}
+	}
+}
+
+// errOutOfStep marks a server whose stream is not where it should be. It is closed.
+var errOutOfStep = errors.New("server is out of step")
+
+// serverMessage takes note of one message of the server's, other than data. It reports whether the client gets it.
+func (c *client) serverMessage(typ byte, msg []byte, whole bool) (swallow bool, err error) {
+	head := c.replies.head()
+	switch typ {
+	case 'T', 't', 'n':
+		if head == replyDescribe && typ != 't' {
+			c.replies.pop()
+		}
+	case 'C', 'I', 's':
+		c.copyIn = false
+		if typ == 'C' {
+			c.commandTag(msg[headerLen:])
+		}
+		if head == replyExecute {
+			c.replies.pop()
+		}
+	case 'Z':
+		if head != replyQuery && head != replySync {
+			return false, fmt.Errorf("%w: ReadyForQuery that nobody asked for", errOutOfStep)
+		}
+		if len(msg) != headerLen+1 {
+			return false, fmt.Errorf("%w: ReadyForQuery with %d bytes", errOutOfStep, len(msg))
+		}
+		c.replies.pop()
+		c.copyIn, c.copySync = false, false
+		if c.copyBoth && c.replies.empty() {
+			c.copyBoth = false
+		}
+		c.srv.tx = msg[headerLen]
+		if c.srv.tx == 'I' && !c.replies.empty() {
+			c.xactDone(now()) // pipelined transactions are counted one by one
+		}
+	case '2':
+		if head != replyBind {
+			return false, fmt.Errorf("%w: unexpected BindComplete", errOutOfStep)
+		}
+		c.replies.pop()
+	case '1':
+		return c.parseComplete(head)
+	case '3':
+		switch head {
+		case replyClose:
+			c.replies.pop()
+		case replyCloseOwn:
+			c.replies.pop()
+			c.replies.data.pop()
+			return true, nil
+		default:
+			return false, fmt.Errorf("%w: unexpected CloseComplete", errOutOfStep)
+		}
+	case 'E':
+		c.serverError(msg)
+	case 'S':
+		c.parameterStatus(msg, whole)
+	case 'G':
+		c.copyIn = !c.replies.copyStarted()
+	case 'W':
+		c.copyBoth = true
+	case 'A', 'N', 'H', 'V', 'c':
+	default:
+		return false, fmt.Errorf("%w: message %q", errOutOfStep, typ)
+	}
+	return false, nil
+}
+
+func (c *client) parseComplete(head replyKind) (swallow bool, err error) {
+	switch head {
+	case replyParse:
+		c.replies.pop()
+		return false, nil
+	case replyParseNamed, replyParseUnname, replyParseOwn:
+		c.replies.pop()
+		d := c.replies.data.pop()
+		if d.prep != nil {
+			d.prep.confirmed = true
+		}
+		c.p.stmts.unref(d.before)
+		c.p.stmts.unref(d.after)
+		return head == replyParseOwn, nil
+	}
+	return false, fmt.Errorf("%w: unexpected ParseComplete", errOutOfStep)
+}
+
+// serverError notes an ErrorResponse.
+func (c *client) serverError(msg []byte) {
+	if c.copySync {
+		// Whether the server saw the Sync before or after the error cannot be told from here.
+		c.srv.closeNeeded.Store(true)
+	}
+	c.copyIn = false
+	if fatalSeverity(msg) {
+		c.sawFatal = true
+	}
+	if c.replies.head() == replyBind && errorCode(msg) == "0A000" {
+		// "cached plan must not change result type": the statement has to be prepared anew.
+		c.srv.forgetAll(c.p.stmts)
+	}
+	c.replies.fail(c.undo)
+}
+
+// commandTag looks for commands whose effects outlive the transaction.
+func (c *client) commandTag(tag []byte) {
+	if len(tag) < 4 {
+		return
+	}
+	switch tag[0] {
+	case 'S': // SET, not SELECT
+		if tag[2] == 'T' && tag[3] == 0 {
+			c.dirty = c.mode != config.PoolSession
+		}
+	case 'R': // RESET
+		if string(tag[:4]) == "RESE" {
+			c.dirty = c.mode != config.PoolSession
+		}
+	case 'L', 'U':
+		switch {
+		case string(tag) == "LISTEN\x00" && c.mode == config.PoolSession:
+			c.listens = true
+		case string(tag) == "UNLISTEN\x00":
+		}
+	case 'D':
+		switch string(tag) {
+		case "DISCARD ALL\x00":
+			c.srv.discarded()
+			c.dirty = c.mode != config.PoolSession
+			c.forgetStatements()
+		case "DEALLOCATE ALL\x00":
+			c.forgetStatements()
+		}
+	}
+}
+
+// forgetStatements is DEALLOCATE ALL, on both sides.
+func (c *client) forgetStatements() {
+	if !c.tracking {
+		return
+	}
+	c.srv.prepared.clear(c.p.stmts)
+	c.srv.nPrepared.Store(0)
+	c.srv.unOwner = 0
+	c.unnamed = nil
+	for name := range c.stmts {
+		c.setStmt(name, nil)
+	}
+}
+
+// parameterStatus notes what the server reports; the client gets it too.
+func (c *client) parameterStatus(msg []byte, whole bool) {
+	name, value, ok := parseParameterStatus(msg[headerLen:])
+	if !whole || !ok {
+		c.srv.closeNeeded.Store(true) // too long to follow: nobody else gets this session
+		return
+	}
+	c.srv.reported(name, value)
+	if isFollowing(name, c.pool.extraParams()) {
+		c.session.set(name, value)
+		c.noteParameter(name, value)
+	}
+}
+
+func parseParameterStatus(b []byte) (name, value string, ok bool) {
+	n, rest, err := cstring(b)
+	if err != nil {
+		return "", "", false
+	}
+	v, _, err := cstring(rest)
+	return string(n), string(v), err == nil
+}
+
+// interruptedRelay deals with an interrupt while the server works.
+func (c *client) interruptedRelay() error {
+	r := c.takeReasons()
+	switch {
+	case r&reasonKill != 0:
+		return c.killed()
+	case r&reasonHungUp != 0 && c.leftForGood():
+		return io.EOF
+	}
+	return nil
+}
+
+// serverFailed turns the loss of the server in the middle of something into what the client gets.
+func (c *client) serverFailed(err error) error {
+	var ce clientError
+	if errors.As(err, &ce) {
+		return ce.error
+	}
+	s := c.srv
+	if s == nil {
+		return fatalError{errServerGone(err)}
+	}
+	held := c.held
+	c.held = nil
+	if c.retry && held != nil && errors.Is(err, unix.ECONNRESET) {
+		c.replies.reset(c.undo)
+		c.unlink()
+		s.close("server was shut down before it read the query")
+		return errRetry
+	}
+	fatal := c.sawFatal
+	if held != nil {
+		_ = c.conn.writeAll(held) // the client's own end is noticed elsewhere
+	}
+	c.replies.reset(c.undo)
+	c.unlink()
+	s.close("server connection lost: " + err.Error())
+	if fatal {
+		return io.EOF // the client has the server's own words
+	}
+	return fatalError{errServerGone(err)}
+}
+
+// hold keeps back a FATAL that is the very first answer to a unit, because it may turn out that the server never
+// read the unit: a backend that is shut down while it is idle says FATAL 57P01 and closes its socket,
+// and if our bytes were still unread then, its kernel answers with a reset instead of an orderly end. Then, and only
+// then, it is certain that nothing was done, and the unit goes to another server.
+func (c *client) hold(out []byte) bool {
+	if !c.retry {
+		return false
+	}
+	if !c.sawFatal {
+		c.retry = false
+		return false
+	}
+	c.held = append(c.held, out...)
+	return true
+}
+
+// again sends a unit that the first server never read to another one.
+func (c *client) again(end int) error {
+	c.in.r = c.unitFrom
+	c.sin.r, c.sin.w, c.sbody = 0, 0, 0
+	c.sawFatal = false
+	if err := c.checkout(); err != nil {
+		return c.refused(err, end)
+	}
+	if _, err := c.forward(end); err != nil {
+		return err
+	}
+	return c.relay()
+}

@@ -1,0 +1,174 @@
+package pooler
+
+// replyKind is what a session still expects from its server for one message that it has forwarded,
+// or what it has to say itself when that place in the stream is reached.
+type replyKind uint8
+
+const (
+	replyQuery    replyKind = iota + 1 // Query and FunctionCall: everything up to ReadyForQuery
+	replySync                          // Sync: ReadyForQuery
+	replyParse                         // ParseComplete
+	replyBind                          // BindComplete
+	replyDescribe                      // RowDescription or NoData
+	replyExecute                       // CommandComplete, EmptyQueryResponse, PortalSuspended
+	replyClose                         // CloseComplete
+	replyCopyEnd                       // nothing: the client has ended its side of a COPY here
+
+	// The kinds below carry a replyData.
+	replyParseNamed  // ParseComplete for a statement that we renamed
+	replyParseOwn    // ParseComplete for a Parse of ours: swallowed
+	replyCloseOwn    // CloseComplete for a Close of ours: swallowed
+	replySayParsed   // say ParseComplete: the server has the statement already
+	replySayClosed   // say CloseComplete: closing a renamed statement is our affair
+	replyParseUnname // ParseComplete for the unnamed statement
+)
+
+// replyData is what must be done when the reply comes, and undone when it does not because an error
+// made the server skip the message.
+type replyData struct {
+	name   string    // the client's name for the statement
+	before *stmt     // what that name meant before the message; nil for nothing
+	after  *stmt     // and after it
+	prep   *prepared // what a ParseComplete makes true on the server
+}
+
+// replies is the queue of a session's expected replies. One byte a message, so that a client
+// that pipelines a hundred thousand statements costs little; the few that need more have an entry in data.
+type replies struct {
+	kinds ring[replyKind]
+	data  ring[replyData]
+	// skipping: an error was reported and no Sync has been forwarded since, so the server ignores everything.
+	skipping bool
+}
+
+func (q *replies) push(k replyKind) {
+	if q.skipping {
+		if k != replySync {
+			return
+		}
+		q.skipping = false
+	}
+	q.kinds.push(k)
+}
+
+func (q *replies) pushData(k replyKind, d replyData) {
+	q.kinds.push(k)
+	q.data.push(d)
+}
+
+func (q *replies) empty() bool { return q.kinds.n == 0 }
+
+// head returns what is expected next, 0 for nothing.
+func (q *replies) head() replyKind {
+	if q.kinds.n == 0 {
+		return 0
+	}
+	return *q.kinds.at(0)
+}
+
+func (q *replies) pop() { q.kinds.pop() }
+
+// fail drops what an error of the server makes it skip: everything up to the next Sync. undo is called for the
+// entries that carry data, newest first.
+func (q *replies) fail(undo func(k replyKind, d *replyData)) {
+	switch q.head() {
+	case replyQuery, replySync, 0:
+		return // ReadyForQuery follows by itself
+	}
+	n, nd := 0, 0
+	for ; n < q.kinds.n && *q.kinds.at(n) != replySync; n++ {
+		if *q.kinds.at(n) >= replyParseNamed {
+			nd++
+		}
+	}
+	j := nd
+	for i := n - 1; i >= 0; i-- {
+		if k := *q.kinds.at(i); k >= replyParseNamed {
+			j--
+			undo(k, q.data.at(j))
+		}
+	}
+	for range n {
+		q.kinds.pop()
+	}
+	for range nd {
+		q.data.pop()
+	}
+	q.skipping = q.kinds.n == 0
+}
+
+// copyStarted is called when the server has begun a COPY from the client for the Execute at the head:
+// it ignores the Syncs that were sent behind it. It reports whether the client has already ended the COPY.
+func (q *replies) copyStarted() (ended bool) {
+	i := 1
+	for ; i < q.kinds.n && *q.kinds.at(i) == replySync; i++ {
+	}
+	ended = i < q.kinds.n && *q.kinds.at(i) == replyCopyEnd
+	if q.head() == replyExecute {
+		for ; i > 1; i-- {
+			q.kinds.remove(1)
+		}
+	}
+	return ended
+}
+
+// reset forgets everything, undoing as fail does.
+func (q *replies) reset(undo func(k replyKind, d *replyData)) {
+	j := q.data.n
+	for i := q.kinds.n - 1; i >= 0; i-- {
+		if k := *q.kinds.at(i); k >= replyParseNamed {
+			j--
+			undo(k, q.data.at(j))
+		}
+	}
+	q.kinds.clear()
+	q.data.clear()
+	q.skipping = false
+}
+
+// ring is a first-in first-out queue that grows as needed and gives large memory back when it is empty.
+type ring[T any] struct {
+	b       []T // length is a power of two
+	head, n int
+}
+
+// ringKeep is how many entries an empty ring keeps memory for.
+const ringKeep = 256
+
+func (r *ring[T]) at(i int) *T { return &r.b[(r.head+i)&(len(r.b)-1)] }
+
+func (r *ring[T]) push(v T) {
+	if r.n == len(r.b) {
+		b := make([]T, max(16, 2*len(r.b)))
+		for i := range r.n {
+			b[i] = *r.at(i)
+		}
+		r.b, r.head = b, 0
+	}
+	r.n++
+	*r.at(r.n - 1) = v
+}
+
+func (r *ring[T]) pop() T {
+	var zero T
+	p := r.at(0)
+	v := *p
+	*p = zero
+	r.head = (r.head + 1) & (len(r.b) - 1)
+	if r.n--; r.n == 0 && len(r.b) > ringKeep {
+		r.clear()
+	}
+	return v
+}
+
+// remove takes out entry i.
+func (r *ring[T]) remove(i int) {
+	for ; i < r.n-1; i++ {
+		*r.at(i) = *r.at(i + 1)
+	}
+	var zero T
+	*r.at(r.n - 1) = zero
+	r.n--
+}
+
+func (r *ring[T]) clear() { *r = ring[T]{} }

@@ -1,0 +1,265 @@
+package pooler
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"pgdrover/internal/connect"
+)
+
+// server is one connection to PostgreSQL. It belongs to whoever holds it: a session while it is linked, its pool
+// while it is idle, a goroutine of the pool while it is tested or reset. Only the atomic fields and those
+// that name a lock may be used by others.
+type server struct {
+	id   uint64
+	pool *pool
+	sc   *connect.Server
+	conn conn
+
+	tx        byte              // status of the last ReadyForQuery
+	session   session           // what its parameters are known to be
+	base      env               // what they were after the login, for what DISCARD ALL brings back
+	asks      []string          // parameters that follow clients and that this server does not report
+	defaults  map[string]string // what those are without a SET; nil until asked for
+	prepared  preparedSet
+	toClose   []string // statements to be closed when it is next used
+	unOwner   uint64   // client whose unnamed statement is on it
+	unGen     uint64
+	canCancel bool
+
+	createdAt  int64
+	releasedAt int64 // when it last became idle
+	tlsName    string
+
+	state       atomic.Uint32
+	link        atomic.Pointer[client]
+	linkedAt    atomic.Int64
+	closeNeeded atomic.Bool
+	dead        atomic.Bool // its peer has hung up
+	closed      atomic.Bool
+	nPrepared   atomic.Int32
+	appName     atomic.Pointer[string]
+
+	cancels int  // cancel requests on their way to it; guarded by pool.mu
+	parked  bool // released while one was: not handed out before it has arrived; guarded by pool.mu
+}
+
+// Server states, for SHOW SERVERS.
+const (
+	serverIdle uint32 = iota
+	serverActive
+	serverTested
+)
+
+func (s *server) hungUp() {
+	s.dead.Store(true)
+	if c := s.link.Load(); c != nil {
+		c.interrupt(reasonServer)
+		return
+	}
+	s.pool.dropIdle(s)
+}
+
+func (s *server) readable() {
+	if c := s.link.Load(); c != nil {
+		c.interrupt(reasonServer)
+	}
+}
+
+// reported notes a ParameterStatus.
+func (s *server) reported(name, value string) {
+	if isFollowing(name, s.pool.extraParams()) {
+		s.session.set(name, value)
+	}
+	if strings.EqualFold(name, "application_name") {
+		s.appName.Store(&value)
+	}
+}
+
+// discarded is called after DISCARD ALL.
+func (s *server) discarded() {
+	s.prepared.clear(s.pool.p.stmts)
+	s.nPrepared.Store(0)
+	s.unOwner = 0
+	// What is reported has come as ParameterStatus; the rest is back to its default.
+	s.session = newSession(envKeep(s.session.all, func(n string) bool { _, ok := envGet(s.base, n); return ok }))
+}
+
+// forgetAll closes all our statements before the server is used again.
+func (s *server) forgetAll(t *stmtTable) {
+	for _, p := range s.prepared.m {
+		if p.confirmed {
+			s.closeLater(p.name)
+		}
+	}
+	for _, p := range s.prepared.m {
+		if p.confirmed {
+			s.prepared.remove(t, p)
+		}
+	}
+}
+
+func (s *server) closeLater(name string) {
+	if !slices.Contains(s.toClose, name) {
+		s.toClose = append(s.toClose, name)
+	}
+}
+
+// ready checks a server that is about to be handed out.
+func (s *server) ready() error {
+	if s.dead.Load() {
+		return errors.New("server closed the connection while it was idle")
+	}
+	set := s.pool.p.settings()
+	if set.ServerCheckQuery == "" || now()-s.releasedAt < int64(set.ServerCheckDelay) && set.ServerCheckDelay > 0 {
+		return nil
+	}
+	q := set.ServerCheckQuery
+	if q == "<empty>" {
+		q = ""
+	}
+	s.state.Store(serverTested)
+	defer s.state.Store(serverActive)
+	if err := s.simple(q, max(set.ServerConnectTimeout, time.Second)); err != nil {
+		return fmt.Errorf("server_check_query failed: %w", err)
+	}
+	return nil
+}
+
+// simple runs a query of ours and leaves its result aside.
+func (s *server) simple(query string, timeout time.Duration) error {
+	return s.exchange(appendQuery(nil, query), timeout, nil)
+}
+
+func appendQuery(b []byte, query string) []byte {
+	b = append(b, 'Q')
+	b = binary.BigEndian.AppendUint32(b, uint32(4+len(query)+1))
+	b = append(b, query...)
+	return append(b, 0)
+}
+
+// exchange sends messages that end with one Query or Sync and reads up to ReadyForQuery. each, if not nil, sees
+// every message that is not a parameter or a notice. An error of the server's is returned as *connect.ServerError after
+// the stream has come to ReadyForQuery; with any other error the connection is unusable.
+func (s *server) exchange(msg []byte, timeout time.Duration, each func(typ byte, body []byte) error) error {
+	var failed error
+	err := s.conn.within(timeout, func(nc net.Conn) error {
+		if _, err := nc.Write(msg); err != nil {
+			return err
+		}
+		buf := s.pool.p.bufs.get()
+		defer s.pool.p.bufs.put(buf)
+		r, w := 0, 0
+		for {
+			if w-r >= headerLen {
+				n := int(binary.BigEndian.Uint32(buf[r+1:])) + 1
+				if n < headerLen || n > len(buf) {
+					return fmt.Errorf("%w: message %q with %d bytes", errOutOfStep, buf[r], n)
+				}
+				if w-r >= n {
+					typ, body := buf[r], buf[r+headerLen:r+n]
+					r += n
+					switch typ {
+					case 'Z':
+						if r != w || len(body) != 1 {
+							return fmt.Errorf("%w: bytes behind ReadyForQuery", errOutOfStep)
+						}
+						s.tx = body[0]
+						return nil
+					case 'S':
+						if name, value, ok := parseParameterStatus(body); ok {
+							s.reported(name, value)
+						}
+					case 'E':
+						se, err := connect.ParseServerError(body)
+						if err != nil {
+							return err
+						}
+						failed = se
+					case 'N', 'A':
+					default:
+						if each != nil {
+							if err := each(typ, body); err != nil {
+								return err
+							}
+						}
+					}
+					continue
+				}
+			}
+			if r > 0 {
+				w = copy(buf[:], buf[r:w])
+				r = 0
+			}
+			n, err := nc.Read(buf[w:])
+			if err != nil {
+				return err
+			}
+			w += n
+		}
+	})
+	if err != nil {
+		return err
+	}
+	if s.tx != 'I' {
+		return fmt.Errorf("%w: transaction status %q after a query of ours", errOutOfStep, s.tx)
+	}
+	return failed
+}
+
+// cancelAndClose ends what the server runs for nobody, and the server.
+func (s *server) cancelAndClose(why string) {
+	ctx, stop := context.WithTimeout(context.Background(), max(s.pool.p.settings().CancelWaitTimeout, time.Second))
+	defer stop()
+	if err := s.sc.Cancel(ctx); err != nil {
+		s.pool.log.Debug().Err(err).Msg("cancel request failed")
+	}
+	s.close(why)
+}
+
+// close ends the connection. Only the holder may call it; a second call does nothing.
+func (s *server) close(why string) {
+	if s.closed.Swap(true) {
+		return
+	}
+	s.pool.p.watch.remove(s.conn.fd())
+	// Terminate tells the server that this is on purpose. It is no loss if there is no room for it.
+	_ = s.conn.netConn().SetWriteDeadline(time.Now().Add(50 * time.Millisecond))
+	_, _ = s.conn.netConn().Write([]byte{'X', 0, 0, 0, 4})
+	s.conn.close()
+	s.prepared.clear(s.pool.p.stmts)
+	s.pool.gone(s, why)
+}
+
+// reset runs server_reset_query, after which the server is as new.
+func (s *server) reset() error {
+	q := s.pool.p.settings().ServerResetQuery
+	if q == "" {
+		return nil
+	}
+	s.state.Store(serverTested)
+	discards := false
+	err := s.exchange(appendQuery(nil, q), resetTimeout, func(typ byte, body []byte) error {
+		if typ == 'C' && string(body) == "DISCARD ALL\x00" {
+			discards = true
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("server_reset_query failed: %w", err)
+	}
+	if discards {
+		s.discarded()
+	}
+	return nil
+}
+
+// resetTimeout bounds server_reset_query, which has no setting of its own.
+const resetTimeout = 30 * time.Second

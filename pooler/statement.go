@@ -1,0 +1,171 @@
+package pooler
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"strconv"
+	"sync"
+)
+
+// stmt is the text of a prepared statement with its parameter types, as a Parse message carries them
+// behind the name: query, 0, int16 count, int32 OIDs. Equal statements share one stmt.
+type stmt struct {
+	body string
+	refs int // guarded by stmtTable.mu
+}
+
+// stmtTable holds every statement that some client or server knows.
+type stmtTable struct {
+	mu    sync.Mutex
+	m     map[string]*stmt // guarded by mu
+	bytes int              // guarded by mu
+
+	prefix string // of our names on servers; random, so that no client meets it by chance
+}
+
+func newStmtTable() *stmtTable {
+	var b [4]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return &stmtTable{m: map[string]*stmt{}, prefix: "PGDROVER_" + hex.EncodeToString(b[:]) + "_"}
+}
+
+// intern returns the statement with this body and counts one reference to it.
+func (t *stmtTable) intern(body []byte) *stmt {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := t.m[string(body)]
+	if s == nil {
+		s = &stmt{body: string(body)}
+		t.m[s.body] = s
+		t.bytes += len(s.body)
+	}
+	s.refs++
+	return s
+}
+
+func (t *stmtTable) ref(s *stmt) {
+	if s != nil {
+		t.mu.Lock()
+		s.refs++
+		t.mu.Unlock()
+	}
+}
+
+// unref takes back one reference; the text is forgotten with the last.
+func (t *stmtTable) unref(s *stmt) {
+	if s == nil {
+		return
+	}
+	t.mu.Lock()
+	if s.refs--; s.refs == 0 {
+		delete(t.m, s.body)
+		t.bytes -= len(s.body)
+	}
+	t.mu.Unlock()
+}
+
+// size returns how many statements there are, and the bytes of their texts.
+func (t *stmtTable) size() (n, bytes int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.m), t.bytes
+}
+
+// stmtKey is the identity of a prepared statement on a server: its text and what PostgreSQL's analysis
+// of that text depends on (a literal date is read when the statement is prepared).
+type stmtKey struct {
+	stmt *stmt
+	env  env
+}
+
+// prepared is one statement of ours on a server.
+type prepared struct {
+	key        stmtKey
+	name       string
+	confirmed  bool   // ParseComplete has come
+	region     uint64 // the pipeline region (from Sync to Sync) in which Parse was sent
+	prev, next *prepared
+}
+
+// preparedSet is the statements of one server, least recently used last.
+type preparedSet struct {
+	m      map[stmtKey]*prepared
+	root   prepared // of the list
+	serial uint64
+}
+
+func (ps *preparedSet) init() {
+	ps.m = map[stmtKey]*prepared{}
+	ps.root.prev, ps.root.next = &ps.root, &ps.root
+}
+
+func (ps *preparedSet) len() int { return len(ps.m) }
+
+func (ps *preparedSet) get(k stmtKey) *prepared {
+	p := ps.m[k]
+	if p != nil && ps.root.next != p {
+		p.unlink()
+		p.linkAfter(&ps.root)
+	}
+	return p
+}
+
+// add makes an entry that is not confirmed yet. An older one with the same key stays on the server
+// under its own name until it is closed.
+func (ps *preparedSet) add(t *stmtTable, k stmtKey, region uint64) (p, replaced *prepared) {
+	if ps.m == nil {
+		ps.init()
+	}
+	replaced = ps.m[k]
+	if replaced != nil {
+		ps.remove(t, replaced)
+	}
+	ps.serial++
+	p = &prepared{key: k, name: t.prefix + strconv.FormatUint(ps.serial, 10), region: region}
+	t.ref(k.stmt)
+	ps.m[k] = p
+	p.linkAfter(&ps.root)
+	return p, replaced
+}
+
+// remove forgets p; it is not an error if that has happened already.
+func (ps *preparedSet) remove(t *stmtTable, p *prepared) {
+	if p.next == nil {
+		return
+	}
+	p.unlink()
+	p.prev, p.next = nil, nil
+	if ps.m[p.key] == p {
+		delete(ps.m, p.key)
+	}
+	t.unref(p.key.stmt)
+}
+
+// oldest returns the least recently used confirmed entry.
+func (ps *preparedSet) oldest() *prepared {
+	for p := ps.root.prev; p != nil && p != &ps.root; p = p.prev {
+		if p.confirmed {
+			return p
+		}
+	}
+	return nil
+}
+
+// clear forgets everything, as DISCARD ALL does on the server.
+func (ps *preparedSet) clear(t *stmtTable) {
+	for _, p := range ps.m {
+		t.unref(p.key.stmt)
+		p.prev, p.next = nil, nil
+	}
+	if ps.m != nil {
+		ps.init()
+	}
+}
+
+func (p *prepared) unlink() { p.prev.next, p.next.prev = p.next, p.prev }
+
+func (p *prepared) linkAfter(q *prepared) {
+	p.prev, p.next = q, q.next
+	q.next.prev = p
+	q.next = p
+}

@@ -17,9 +17,13 @@ func showCommands(views []*view) []*command {
 		}
 		cmds = append(cmds, &command{
 			syntax: []string{"SHOW " + strings.ToUpper(v.name)}, perm: perm, help: v.meaning,
-			columns: func(*session, args) []column { return v.cols },
+			columns: func(s *session, _ args) []column {
+				cols, _ := v.shown(s.client.Database, v.cols, nil)
+				return cols
+			},
 			run: func(_ context.Context, s *session, _ args) (*result, error) {
-				return &result{cols: v.cols, rows: v.rows(s.env()), tag: "SHOW"}, nil
+				cols, rows := v.shown(s.client.Database, v.cols, v.rows(s.env()))
+				return &result{cols: cols, rows: rows, tag: "SHOW"}, nil
 			},
 		})
 	}

@@ -90,6 +90,9 @@ func docs() string {
 		for _, c := range v.cols {
 			fmt.Fprintf(&b, "| %s | %s | %s |\n", c.name, c.typ.info().name, cell(c.meaning))
 		}
+		if v.exact > 0 {
+			fmt.Fprintf(&b, "\nOn the database `pgbouncer`, SHOW has only the first %d, because exporters count them; SELECT has all.\n", v.exact)
+		}
 	}
 	return b.String()
 }

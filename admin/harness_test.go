@@ -5,6 +5,7 @@ import (
 	"context"
 	"net"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -159,9 +160,9 @@ func (n *notices) take() []*pgconn.Notice {
 	return out
 }
 
-func (h *house) connect(t testing.TB, user string) (*pgconn.PgConn, *notices) {
+func (h *house) connect(t testing.TB, user string, more ...string) (*pgconn.PgConn, *notices) {
 	t.Helper()
-	cfg, err := pgconn.ParseConfig(h.dsn(user))
+	cfg, err := pgconn.ParseConfig(strings.Join(append([]string{h.dsn(user)}, more...), " "))
 	if err != nil {
 		t.Fatal(err)
 	}

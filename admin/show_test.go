@@ -178,3 +178,20 @@ func TestNoControlCharactersInViews(t *testing.T) {
 		}
 	}
 }
+
+// pgbouncer_exporter refuses SHOW CONFIG with other than 3 or 4 columns.
+func TestShowConfigOnPgBouncerHasItsColumnsOnly(t *testing.T) {
+	t.Parallel()
+	h := start(t)
+	c, _ := h.connect(t, "exporter", "dbname=pgbouncer")
+	rs, err := c.Exec(testContext(t), "SHOW CONFIG; SELECT * FROM config").ReadAll()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := describeFields(rs[0].FieldDescriptions); got != "key t, value t, default t, changeable t" {
+		t.Errorf("SHOW: %s", got)
+	}
+	if got := len(rs[1].FieldDescriptions); got != 9 {
+		t.Errorf("SELECT: %d columns", got)
+	}
+}

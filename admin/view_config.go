@@ -27,7 +27,7 @@ func listSettings(e *env) []setting {
 }
 
 func viewConfig() *view {
-	return viewOf("config", "settings: value, where it came from, and where a change takes effect", listSettings,
+	v := viewOf("config", "settings: value, where it came from, and where a change takes effect", listSettings,
 		fText("key", "name", func(r setting) string { return r.name }),
 		fText("value", "value in force", func(r setting) string { return r.Value }),
 		fText("default", "value without any configuration", func(r setting) string { return r.Default }),
@@ -38,6 +38,8 @@ func viewConfig() *view {
 		fNull("pending", "value that waits for a restart", func(r setting) string { return r.Pending }),
 		fText("meaning", "what it is", func(r setting) string { return r.Meaning }),
 	)
+	v.exact = 4 // pgbouncer_exporter counts them
+	return v
 }
 
 type viewColumn struct {

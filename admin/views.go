@@ -23,7 +23,21 @@ type view struct {
 	meaning   string
 	cols      []column
 	adminOnly bool // users in stats_users may not see it
-	rows      func(*env) [][]any
+	// exact, if not 0, is how many columns SHOW has on the database "pgbouncer": known clients of PgBouncer
+	// refuse to read more. SELECT has them all.
+	exact int
+	rows  func(*env) [][]any
+}
+
+// shown are the columns and rows of SHOW, given all of them.
+func (v *view) shown(database string, cols []column, rows [][]any) ([]column, [][]any) {
+	if v.exact == 0 || database != "pgbouncer" {
+		return cols, rows
+	}
+	for i := range rows {
+		rows[i] = rows[i][:v.exact]
+	}
+	return cols[:v.exact], rows
 }
 
 // field is a column of a view over rows of type T, together with how its value is had.

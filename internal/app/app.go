@@ -32,8 +32,8 @@ type Options struct {
 	User    string // instead of the user setting
 }
 
-// process is one running pooler with everything around it.
-type process struct {
+// Process is one running pooler with everything around it.
+type Process struct {
 	cfg    *config.Manager
 	logger *logging.Logger
 	log    zerolog.Logger
@@ -58,11 +58,11 @@ func Run(ctx context.Context, path string, o Options) error {
 		}
 		defer pprof.StopCPUProfile()
 	}
-	p, err := start(path, o)
+	p, err := Start(path, o)
 	if err != nil {
 		return err
 	}
-	defer p.close()
+	defer p.Close()
 	notify(daemon.SdNotifyReady)
 	reportReady()
 	p.serveSignals(ctx)
@@ -73,14 +73,15 @@ func Run(ctx context.Context, path string, o Options) error {
 // StartForDemo starts a pooler inside this process. stop ends it.
 func StartForDemo(_ context.Context, path string, o Options) (stop func(), err error) {
 	o.Quiet = true
-	p, err := start(path, o)
+	p, err := Start(path, o)
 	if err != nil {
 		return nil, err
 	}
-	return p.close, nil
+	return p.Close, nil
 }
 
-func start(path string, o Options) (_ *process, err error) {
+// Start starts a pooler inside this process, accepting connections when it returns. Close must be called.
+func Start(path string, o Options) (_ *Process, err error) {
 	overrides := []config.Override{}
 	if o.User != "" {
 		overrides = append(overrides, config.Override{Name: "user", Value: o.User})
@@ -105,7 +106,7 @@ func start(path string, o Options) (_ *process, err error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &process{cfg: mgr, logger: logger, log: logger.Zerolog(), ended: make(chan struct{})}
+	p := &Process{cfg: mgr, logger: logger, log: logger.Zerolog(), ended: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			_ = logger.Close()
@@ -153,7 +154,7 @@ func shortVersion(v string) string {
 }
 
 // reloaded logs what the file watch did.
-func (p *process) reloaded(r config.Reloaded) {
+func (p *Process) reloaded(r config.Reloaded) {
 	files := strings.Join(r.Files, ", ")
 	if r.Err != nil {
 		p.log.Error().Err(r.Err).Str("files", files).Msg("config file loading failed; the old configuration stays in force")
@@ -169,7 +170,7 @@ func (p *process) reloaded(r config.Reloaded) {
 }
 
 // reload is SIGHUP.
-func (p *process) reload(ctx context.Context) {
+func (p *Process) reload(ctx context.Context) {
 	p.log.Info().Msg("got SIGHUP, re-reading config")
 	notify(daemon.SdNotifyReloading + "\nMONOTONIC_USEC=" + strconv.FormatInt(monotonicMicros(), 10))
 	defer notify(daemon.SdNotifyReady)
@@ -181,7 +182,7 @@ func (p *process) reload(ctx context.Context) {
 	}
 }
 
-func (p *process) dnsHosts() []admin.DNSHost {
+func (p *Process) dnsHosts() []admin.DNSHost {
 	var out []admin.DNSHost
 	for _, e := range p.pooler.DNS() {
 		addrs := make([]string, len(e.Addrs))
@@ -193,7 +194,8 @@ func (p *process) dnsHosts() []admin.DNSHost {
 	return out
 }
 
-func (p *process) close() {
+// Close ends the pooler at once, whoever is connected.
+func (p *Process) Close() {
 	p.stop()
 	<-p.ended
 	p.pooler.Close()
@@ -258,3 +260,6 @@ func Health(ctx context.Context, args []string) error {
 
 // notify tells systemd, where there is one.
 func notify(state string) { _, _ = daemon.SdNotify(false, state) }
+
+// Pooler returns the data plane.
+func (p *Process) Pooler() *pooler.Pooler { return p.pooler }

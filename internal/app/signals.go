@@ -13,7 +13,7 @@ import (
 
 // serveSignals does what PgBouncer does with signals, until the process is to end: HUP reloads, TERM waits for clients
 // to leave, INT for servers to be released, either of them again and QUIT end at once, USR1 pauses, USR2 resumes.
-func (p *process) serveSignals(ctx context.Context) {
+func (p *Process) serveSignals(ctx context.Context) {
 	ch := make(chan os.Signal, 8)
 	signal.Notify(ch, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2)
 	defer signal.Stop(ch)

@@ -222,6 +222,7 @@ const (
 	ShutdownNow            ShutdownMode = iota
 	ShutdownWaitForServers              // transactions finish, waiting clients are dropped
 	ShutdownWaitForClients              // clients leave by themselves
+	ShutdownDrain                       // each client is closed when it has no transaction open; those that wait are served first
 )
 
 // Error is an error for a client: FATAL closes the connection.

@@ -45,10 +45,7 @@ func (p *Pooler) askUser(c *client, nc net.Conn, st *startup, l *live, d *databa
 		return auth.Secret{}, false, fatalError{errProtocol("bouncer resources exhaustion")}
 	}
 	c.pool = p.findPool(on, authUser, "none")
-	s, err := c.pool.take(c)
-	if err == nil && s == nil {
-		s, err = c.waitForServer(now())
-	}
+	s, err := c.takeAtLogin()
 	if err != nil {
 		return auth.Secret{}, false, err
 	}

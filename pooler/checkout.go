@@ -92,7 +92,7 @@ func (c *client) notifyQueued() {
 }
 
 // atEOF reports whether the client has closed its side and left nothing to read.
-func (c *client) atEOF() bool { return peekEOF(c.conn.fd()) }
+func (c *client) atEOF() bool { return peekEOF(c.conn.fd(), c.tls != "") }
 
 // leftForGood reports whether the client closed its side so long ago that its query is of no use to anybody.
 // A client that only closed its sending side gets some time to read the answer.

@@ -36,6 +36,7 @@ type client struct {
 	repl      string // "none", "logical", "physical"
 	tracking  bool   // prepared statements are renamed and followed
 	maxStmts  int    // max_prepared_statements
+	noPQExec  bool   // disable_pqexec
 
 	in   inbuf // from the client
 	sin  inbuf // from the server
@@ -111,7 +112,8 @@ const (
 	reasonServer                      // the linked server has something to say, or is gone
 	reasonCanceled                    // a cancel request came while it was waiting for a server
 	reasonNotify                      // tell a waiting client that it waits
-	reasonDrain                       // close when no transaction is open
+	reasonDrain                       // close when no transaction is open, because of a shutdown
+	reasonRetire                      // close when no transaction is open, because the server is to be replaced
 
 	// The client is to be closed at once, with the error in killErr.
 	reasonKill
@@ -216,6 +218,10 @@ func (c *client) step() bool {
 			return true
 		}
 		c.in.rest()
+		if c.p.shutdown.Load() != 0 && c.p.draining() && c.atRest() {
+			c.relayErr = fatalError{errShutdown()}
+			return true
+		}
 		if !more {
 			return false
 		}
@@ -245,10 +251,23 @@ func (c *client) interrupted() error {
 			return err
 		}
 	}
-	if r&reasonDrain != 0 && !c.linked() && c.in.empty() {
+	switch {
+	case r&(reasonDrain|reasonRetire) == 0 || !c.atRest():
+	case r&reasonDrain != 0:
 		return fatalError{errShutdown()}
+	case c.srv != nil && c.srv.closeNeeded.Load():
+		return fatalError{errReconfigured()}
 	}
 	return nil // hungUp: the next read finds the end of the stream
+}
+
+// atRest reports whether the client could be closed now without losing it anything: no transaction is open, nothing is
+// unanswered, and it has not begun to say anything.
+func (c *client) atRest() bool {
+	if c.duplex != nil || !c.in.empty() || hasInput(c.conn.fd()) {
+		return false
+	}
+	return c.srv == nil || c.srv.tx == 'I' && c.replies.empty() && !c.unsynced && c.body == 0 && !c.copyIn && !c.copyBoth
 }
 
 func (c *client) killed() error {
@@ -277,13 +296,13 @@ func (c *client) finish(err error) {
 	}
 	if s := c.srv; s != nil {
 		// A server in the middle of something is not rolled back but closed, which is what PgBouncer does.
-		gone := err == nil || errors.Is(err, io.EOF) || errors.Is(err, unix.ECONNRESET)
+		gone := err == nil || errors.Is(err, errTerminate) || errors.Is(err, io.EOF) || errors.Is(err, unix.ECONNRESET)
 		idle := c.replies.empty() && !c.unsynced && s.tx == 'I' && c.body == 0 && !c.copyIn && c.sin.empty() && c.sbody == 0
 		switch {
 		case idle && gone && c.mode == config.PoolSession && c.repl == "none":
 			c.unlink()
 			c.pool.releaseSession(s)
-		case !c.replies.empty() && gone:
+		case !c.replies.empty():
 			// The query would go on for nobody.
 			c.unlink()
 			go s.cancelAndClose("client disconnect while server was not ready")

@@ -90,8 +90,9 @@ func (c *rawConn) loop(step func() bool) error {
 
 func (c *rawConn) read(p []byte) (int, bool, error) {
 	for {
-		// RawSyscall: the descriptor does not block, so the scheduler need not be told.
-		n, _, errno := syscall.RawSyscall(syscall.SYS_READ, uintptr(c.sys), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)))
+		// RawSyscall: the descriptor does not block, so the scheduler need not be told. recv and send skip what
+		// read and write do for files.
+		n, _, errno := syscall.RawSyscall6(syscall.SYS_RECVFROM, uintptr(c.sys), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), 0, 0, 0)
 		switch {
 		case errno == 0 && n == 0:
 			return 0, false, io.EOF
@@ -110,7 +111,7 @@ func (c *rawConn) read(p []byte) (int, bool, error) {
 func (c *rawConn) write(p []byte) (int, error) {
 	done := 0
 	for done < len(p) {
-		n, _, errno := syscall.RawSyscall(syscall.SYS_WRITE, uintptr(c.sys), uintptr(unsafe.Pointer(unsafe.SliceData(p[done:]))), uintptr(len(p)-done))
+		n, _, errno := syscall.RawSyscall6(syscall.SYS_SENDTO, uintptr(c.sys), uintptr(unsafe.Pointer(unsafe.SliceData(p[done:]))), uintptr(len(p)-done), syscall.MSG_NOSIGNAL, 0, 0)
 		switch {
 		case errno == 0:
 			done += int(n)

@@ -227,7 +227,7 @@ func (p *Pooler) setDisabled(name string, on bool) error {
 	return nil
 }
 
-// Shutdown implements Control. It may be called again with a stronger mode.
+// Shutdown implements Control. It may be called again with another mode.
 func (p *Pooler) Shutdown(mode ShutdownMode) {
 	first := p.shutdown.Swap(1+uint32(mode)) == 0
 	if mode == ShutdownNow {
@@ -236,50 +236,59 @@ func (p *Pooler) Shutdown(mode ShutdownMode) {
 		return
 	}
 	p.stopListening(false)
-	if !first {
-		return
-	}
-	what := "clients leave"
-	if mode == ShutdownWaitForServers {
-		what = "servers are released"
-	}
-	p.log.Info().Msg("shutting down once " + what)
-	go func() {
-		_ = p.await(p.ctx, func() bool {
-			if ShutdownMode(p.shutdown.Load()-1) == ShutdownWaitForClients {
-				return len(p.allClients()) == 0
+	p.log.Info().Msg("shutting down once " + shutdownWaits[mode])
+	if first {
+		go func() {
+			if p.await(p.ctx, func() bool { return len(p.allClients()) == 0 && !p.serving() }) == nil {
+				p.finished()
 			}
-			return p.drained()
-		})
-		p.finished()
-	}()
-	if mode == ShutdownWaitForServers {
-		p.drainWaiters()
+		}()
 	}
+	if mode != ShutdownWaitForClients {
+		p.drain(mode == ShutdownWaitForServers)
+	}
+	p.changed()
 }
 
-// drained reports whether no transaction is open any more, for a shutdown that waits for servers.
-func (p *Pooler) drained() bool {
+// shutdownWaits says what a shutdown waits for.
+var shutdownWaits = [...]string{
+	ShutdownWaitForServers: "servers are released",
+	ShutdownWaitForClients: "clients leave",
+	ShutdownDrain:          "transactions are over",
+}
+
+// draining reports whether a shutdown closes clients as soon as they have no transaction open.
+func (p *Pooler) draining() bool {
+	mode := p.shutdown.Load()
+	return mode == 1+uint32(ShutdownWaitForServers) || mode == 1+uint32(ShutdownDrain)
+}
+
+// serving reports whether a server is linked to a client.
+func (p *Pooler) serving() bool {
 	for _, pl := range p.allPools() {
 		pl.mu.Lock()
 		for s := range pl.servers {
 			if s.link.Load() != nil {
 				pl.mu.Unlock()
-				return false
+				return true
 			}
 		}
 		pl.mu.Unlock()
 	}
-	return len(p.allClients()) == 0
+	return false
 }
 
-// drainWaiters drops clients that have no server; the others are closed at the end of their transactions.
-func (p *Pooler) drainWaiters() {
+// drain closes clients that have nothing to do at once; the sweep and the sessions themselves see to the others.
+// Clients that wait for a server are served first, or dropped.
+func (p *Pooler) drain(dropWaiters bool) {
 	for _, c := range p.allClients() {
-		if c.state.Load() == stateWaiting {
+		switch {
+		case c.state.Load() != stateWaiting:
+			if c.queryAt.Load() == 0 && c.xactAt.Load() == 0 {
+				c.interrupt(reasonDrain)
+			}
+		case dropWaiters:
 			c.kill(errShutdown())
-		} else {
-			c.interrupt(reasonDrain)
 		}
 	}
 }

@@ -55,6 +55,20 @@ func errKilled() *Error { return fatal("57P01", "admin forced disconnect") }
 
 func errShutdown() *Error { return fatal("57P01", "server shutting down") }
 
+// errReconfigured closes a client of session mode whose server is to be replaced, under server_fast_close.
+func errReconfigured() *Error {
+	e := fatal("57P01", "database configuration changed")
+	e.Hint = "Connect again."
+	return e
+}
+
+func errPQExec() *Error {
+	e := errProtocol("PQexec disallowed")
+	e.Detail = "disable_pqexec is on: simple queries are not accepted."
+	e.Hint = "Use the extended protocol (a driver's parameterised queries)."
+	return e
+}
+
 func errDatabaseGone(name string) *Error {
 	e := fatal("57P01", "database removed")
 	e.Detail = fmt.Sprintf("Database %q was removed or killed.", name)
@@ -191,12 +205,67 @@ func fatalSeverity(msg []byte) bool {
 
 func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
 
-// peekEOF reports whether the next read of fd would find the end of the stream, or an error.
-func peekEOF(fd int) bool {
-	var b [1]byte
-	n, _, err := unix.Recvfrom(fd, b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+// peek looks at what could be read from fd without waiting. open is false at the end of the stream, or on an error.
+func peek(fd int, b []byte) (n int, open bool) {
+	n, _, err := unix.Recvfrom(fd, b, unix.MSG_PEEK|unix.MSG_DONTWAIT)
 	if err == unix.EAGAIN || err == unix.EINTR {
+		return 0, true
+	}
+	return max(n, 0), err == nil && n > 0
+}
+
+// hasInput reports whether a read of fd would find bytes.
+func hasInput(fd int) bool {
+	var b [1]byte
+	n, _ := peek(fd, b[:])
+	return n > 0
+}
+
+// peekEOF reports whether a client whose side is closed has left nothing to read but its good-bye.
+func peekEOF(fd int, tls bool) bool {
+	var b [64]byte
+	n, open := peek(fd, b[:])
+	if !open {
+		return true
+	}
+	if !peerClosed(fd) {
 		return false
 	}
-	return err != nil || n == 0
+	return isGoodbye(b[:n], tls)
 }
+
+// peerClosed reports whether the peer has closed its side, whatever is still to be read.
+func peerClosed(fd int) bool {
+	p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
+	n, err := unix.Poll(p, 0)
+	return err == nil && n == 1 && p[0].Revents&(unix.POLLRDHUP|unix.POLLHUP|unix.POLLERR) != 0
+}
+
+// isGoodbye reports whether b is nothing but Terminate; over TLS, of which only the lengths of the records can be
+// seen, nothing but Terminate and a close_notify alert.
+func isGoodbye(b []byte, tls bool) bool {
+	if !tls {
+		return string(b) == "X\x00\x00\x00\x04"
+	}
+	for len(b) > 0 {
+		if len(b) < tlsHeader {
+			return false
+		}
+		n := int(binary.BigEndian.Uint16(b[3:]))
+		// In TLS 1.3 an alert looks like data: 2 bytes and the type, with 16 bytes of tag; Terminate has 5 and the type.
+		alert := b[0] == tlsAlert || b[0] == tlsData && n == 2+1+16
+		terminate := b[0] == tlsData && n == headerLen+1+16
+		if !alert && !terminate || len(b) < tlsHeader+n {
+			return false
+		}
+		b = b[tlsHeader+n:]
+	}
+	return true
+}
+
+// The header of a TLS record, and its first byte.
+const (
+	tlsHeader = 5
+	tlsAlert  = 21
+	tlsData   = 23
+)

@@ -58,7 +58,12 @@ func (c *client) unit() (int, error) {
 		}
 		pos += n + 1
 		switch typ {
-		case 'Q', 'S', 'H', 'F', 'd', 'c', 'f', 'X':
+		case 'Q':
+			if c.noPQExec {
+				return 0, fatalError{errPQExec()}
+			}
+			last = pos
+		case 'S', 'H', 'F', 'd', 'c', 'f', 'X':
 			last = pos
 		case 'P', 'B', 'D', 'E', 'C':
 		default:

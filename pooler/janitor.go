@@ -1,11 +1,10 @@
 package pooler
 
 import (
-	"cmp"
 	"fmt"
-	"slices"
 	"time"
 
+	"pgdrover/internal/config"
 	"pgdrover/internal/stats"
 )
 
@@ -24,6 +23,9 @@ func (p *Pooler) janitor() {
 		case <-p.ctx.Done():
 			return
 		case <-t.C:
+		}
+		if n%3 == 0 {
+			p.openMinimum()
 		}
 		pools := p.allPools()
 		for _, pl := range pools {
@@ -77,7 +79,7 @@ func (pl *pool) sweepWaiters() {
 			late = append(late, victim{c, "query_wait_timeout"})
 		case set.QueryTimeout > 0 && waited >= set.QueryTimeout:
 			late = append(late, victim{c, "query_timeout"})
-		case notify > 0 && waited >= notify && c.requestAt.Load() > 0 && c.notifiedAt.Load() < c.waitAt.Load():
+		case notify > 0 && waited >= notify && c.idleAt.Load() > 0 && c.notifiedAt.Load() < c.waitAt.Load(): // not in the login
 			c.notifiedAt.Store(t)
 			tell = append(tell, c)
 		}
@@ -119,13 +121,9 @@ func (pl *pool) sweepServers() {
 	for _, s := range closes {
 		s.close(why)
 	}
-	if set.ServerLifetime > 0 {
-		for _, s := range pl.takeIdle(func(s *server) bool { return t-s.createdAt >= int64(set.ServerLifetime) }) {
-			if pl.tooOld(s, t) {
-				s.close("server lifetime over")
-			} else {
-				pl.putBack(s)
-			}
+	if life := int64(set.ServerLifetime); life > 0 {
+		for _, s := range pl.takeIdle(func(s *server) bool { return t-s.createdAt >= life && pl.expire(life, t) }) {
+			s.close("server lifetime over")
 		}
 	}
 	pl.mu.Lock()
@@ -139,49 +137,62 @@ func (pl *pool) sweepServers() {
 	pl.mu.Unlock()
 }
 
-// putBack returns a server that was only looked at to where it was.
-func (pl *pool) putBack(s *server) {
-	pl.mu.Lock()
-	give := pl.waiters.n > 0 && !pl.held()
-	if !give {
-		pl.idle = append(pl.idle, s)
-		slices.SortFunc(pl.idle, func(a, b *server) int { return cmp.Compare(a.releasedAt, b.releasedAt) })
+// openMinimum makes the pools that min_pool_size keeps filled before any client comes: those of databases that name
+// the server user.
+func (p *Pooler) openMinimum() {
+	cfg := p.live.Load().cfg
+	p.mu.Lock()
+	var dbs []*database
+	for _, d := range p.databases {
+		if conf := d.conf.Load(); conf.User != "" && !d.auto {
+			dbs = append(dbs, d)
+		}
 	}
-	dead := s.dead.Load()
-	pl.mu.Unlock()
-	switch {
-	case give:
-		pl.free(s)
-	case dead:
-		pl.dropIdle(s)
+	p.mu.Unlock()
+	for _, d := range dbs {
+		if conf := d.conf.Load(); cfg.PoolSettings(conf, conf.User).MinPoolSize > 0 {
+			p.findPool(d, conf.User, "none")
+		}
 	}
 }
 
 // sweepClients applies the limits on running queries, open transactions and silent clients.
 func (p *Pooler) sweepClients() {
 	t := now()
-	drain := p.shutdown.Load() != 0
+	set := p.settings()
+	drain := p.draining()
 	for _, c := range p.allClients() {
-		set := c.pool.conf.Load()
+		limits := c.pool.conf.Load()
 		query, xact, idle := c.queryAt.Load(), c.xactAt.Load(), c.idleAt.Load()
 		linked := c.link.Load() != nil
 		over := func(limit time.Duration, at int64) bool { return limit > 0 && at != 0 && t-at >= int64(limit) }
 		switch {
 		case c.state.Load() == stateWaiting:
-		case over(set.QueryTimeout, query) && linked:
-			c.kill(errTimeout("query timeout", "query_timeout", set.QueryTimeout, t-query))
-		case linked && over(set.TransactionTimeout, xact):
-			c.kill(errTimeout("transaction timeout", "transaction_timeout", set.TransactionTimeout, t-xact))
-		case linked && query == 0 && xact != 0 && over(set.IdleTransactionTimeout, idle):
-			c.kill(errTimeout("idle transaction timeout", "idle_transaction_timeout", set.IdleTransactionTimeout, t-idle))
-		case !linked && query == 0 && over(set.ClientIdleTimeout, idle):
-			c.kill(errTimeout("client_idle_timeout", "client_idle_timeout", set.ClientIdleTimeout, t-idle))
+		case over(limits.QueryTimeout, query) && linked:
+			c.kill(errTimeout("query timeout", "query_timeout", limits.QueryTimeout, t-query))
+		case linked && over(limits.TransactionTimeout, xact):
+			c.kill(errTimeout("transaction timeout", "transaction_timeout", limits.TransactionTimeout, t-xact))
+		case linked && query == 0 && xact != 0 && over(limits.IdleTransactionTimeout, idle):
+			c.kill(errTimeout("idle transaction timeout", "idle_transaction_timeout", limits.IdleTransactionTimeout, t-idle))
+		case !linked && query == 0 && over(limits.ClientIdleTimeout, idle):
+			c.kill(errTimeout("client_idle_timeout", "client_idle_timeout", limits.ClientIdleTimeout, t-idle))
 		}
 		if left := c.leftAt.Load(); left != 0 && t-left >= int64(leaveGrace) {
 			c.interrupt(reasonHungUp)
 		}
-		if drain && ShutdownMode(p.shutdown.Load()-1) == ShutdownWaitForServers {
+		if drain && c.repl != "none" {
+			c.kill(errShutdown()) // a replication stream has no end to wait for
+			continue
+		}
+		if query != 0 || xact != 0 || c.state.Load() == stateWaiting {
+			continue // in the middle of something: it is looked at again
+		}
+		s := c.link.Load()
+		switch {
+		case drain:
 			c.interrupt(reasonDrain)
+		case set.ServerFastClose && c.mode == config.PoolSession && s != nil && s.closeNeeded.Load():
+			c.interrupt(reasonRetire)
 		}
 	}
 }

@@ -1,6 +1,10 @@
 package pooler
 
-import "sync"
+import (
+	"cmp"
+	"slices"
+	"sync"
+)
 
 // ledger counts the servers of all pools against the limits that span pools: max_db_connections and
 // max_user_connections. It is only asked when a server is opened or closed.
@@ -71,13 +75,13 @@ func (l *ledger) user(u *user) int {
 func (p *Pooler) evictFor(need *pool) {
 	reason := p.ledger.over(need)
 	if reason == "" {
-		p.kickBlocked()
+		p.freed(nil)
 		return
 	}
 	var from *pool
 	oldest := int64(0)
 	for _, o := range p.allPools() {
-		if o == need || reason == "max_db_connections" && o.db != need.db || reason == "max_user_connections" && o.user != need.user {
+		if o == need || !need.competes(o, reason) {
 			continue
 		}
 		o.mu.Lock()
@@ -95,23 +99,78 @@ func (p *Pooler) evictFor(need *pool) {
 	}
 }
 
-// kickBlocked lets the pool whose oldest client has waited longest use capacity that has become free.
-func (p *Pooler) kickBlocked() {
-	var need *pool
-	var oldest int64
+// competes reports whether a server of o counts towards the limit that keeps p from opening one.
+func (p *pool) competes(o *pool, reason string) bool {
+	switch reason {
+	case "max_db_connections":
+		return o.db == p.db
+	case "max_user_connections":
+		return o.user == p.user
+	}
+	return false
+}
+
+// waitsSince returns when the oldest waiter of the pool began to wait, 0 without one.
+func (p *pool) waitsSince() int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.waiters.head == nil {
+		return 0
+	}
+	return p.waiters.head.waitAt.Load()
+}
+
+// olderElsewhere reports whether a client of another pool has waited longer than those of from, and only a limit that
+// from's servers count towards keeps it from being served.
+func (p *Pooler) olderElsewhere(from *pool) bool {
+	mine := from.waitsSince()
+	for _, o := range p.allPools() {
+		if o == from {
+			continue
+		}
+		o.mu.Lock()
+		var at int64
+		if o.blocked && o.connecting == 0 && o.waiters.head != nil && !o.held() {
+			at = o.waiters.head.waitAt.Load()
+		}
+		o.mu.Unlock()
+		if at == 0 || mine != 0 && mine <= at {
+			continue
+		}
+		if reason := p.ledger.over(o); reason != "" && o.competes(from, reason) {
+			return true
+		}
+	}
+	return false
+}
+
+// freed gives capacity that has become free to the pool whose oldest client has waited longest: of those that a limit
+// that spans pools has kept waiting, and from, which has lost a server (nil for none).
+func (p *Pooler) freed(from *pool) {
+	if p.blocked.Load() == 0 {
+		if from != nil {
+			from.mu.Lock()
+			from.grow()
+			from.mu.Unlock()
+		}
+		return
+	}
+	type candidate struct {
+		pl *pool
+		at int64
+	}
+	var cs []candidate
 	for _, o := range p.allPools() {
 		o.mu.Lock()
-		if o.blocked && o.waiters.n > 0 {
-			if at := o.waiters.head.waitAt.Load(); need == nil || at < oldest {
-				need, oldest = o, at
-			}
+		if (o.blocked || o == from) && o.waiters.head != nil {
+			cs = append(cs, candidate{o, o.waiters.head.waitAt.Load()})
 		}
 		o.mu.Unlock()
 	}
-	if need == nil {
-		return
+	slices.SortFunc(cs, func(a, b candidate) int { return cmp.Compare(a.at, b.at) })
+	for _, c := range cs {
+		c.pl.mu.Lock()
+		c.pl.grow()
+		c.pl.mu.Unlock()
 	}
-	need.mu.Lock()
-	need.grow()
-	need.mu.Unlock()
 }

@@ -67,9 +67,11 @@ func (p *Pooler) serveConn(nc net.Conn) {
 	set := &l.cfg.Settings
 	p.logins.Add(1)
 	inLogin := true
+	stopInterrupt := context.AfterFunc(p.ctx, func() { _ = nc.SetDeadline(past) })
 	endLogin := func() {
 		if inLogin {
 			inLogin = false
+			stopInterrupt()
 			p.logins.Add(-1)
 		}
 	}
@@ -190,6 +192,7 @@ func (p *Pooler) login(nc net.Conn, st *startup, addr peerAddr, l *live, loggedI
 		d, known = p.findDatabase(st.database)
 	}
 	c := p.newClient(st, addr)
+	defer p.killErrs.Delete(c)
 	res, err := p.authenticate(c, nc, st, addr, l, d, isAdmin)
 	if err != nil {
 		return err
@@ -338,6 +341,7 @@ func (p *Pooler) serveClient(c *client, nc net.Conn, st *startup, l *live, d *da
 		c.mode = config.PoolSession
 	}
 	c.maxStmts = cfg.MaxPreparedStatements
+	c.noPQExec = cfg.DisablePQExec
 	c.tracking = c.mode != config.PoolSession && c.maxStmts > 0
 	if serverUser == st.user {
 		c.pool.creds.Store(&c.creds)
@@ -372,6 +376,9 @@ func (p *Pooler) serveClient(c *client, nc net.Conn, st *startup, l *live, d *da
 	if d.dropped.Load() {
 		c.kill(errDatabaseGone(d.name))
 	}
+	if p.ctx.Err() != nil { // Close may not have seen it
+		c.kill(errShutdown())
+	}
 	c.pool.counters.Logins.Add(1)
 	loggedIn()
 	p.logLogin(c)
@@ -388,10 +395,7 @@ func (c *client) welcome() ([]connect.Param, error) {
 	if w != nil {
 		return w, nil
 	}
-	s, err := pl.take(c)
-	if err == nil && s == nil {
-		s, err = c.waitForServer(now())
-	}
+	s, err := c.takeAtLogin()
 	var e *Error
 	var f fatalError
 	if err != nil && !errors.As(err, &f) && errors.As(err, &e) {
@@ -404,6 +408,35 @@ func (c *client) welcome() ([]connect.Param, error) {
 	w = s.sc.Params
 	pl.free(s)
 	return w, nil
+}
+
+// takeAtLogin takes a server for a client that has not logged in yet. A client that leaves meanwhile gives up its place in
+// the queue, and client_login_timeout goes on counting.
+func (c *client) takeAtLogin() (*server, error) {
+	s, err := c.pool.take(c)
+	if err != nil || s != nil {
+		return s, err
+	}
+	if err := c.p.watch.add(c.conn.fd(), c); err != nil {
+		c.p.log.Error().Err(err).Msg("watching a client failed") // it waits all the same
+	}
+	defer c.p.watch.remove(c.conn.fd())
+	defer context.AfterFunc(c.p.ctx, func() { c.kill(errShutdown()) })()
+	deadline := time.Time{}
+	if limit := c.p.settings().ClientLoginTimeout; limit > 0 {
+		deadline = c.connected.Add(limit)
+		t := time.AfterFunc(time.Until(deadline), func() {
+			e := errProtocol("client_login_timeout (server down)")
+			e.Detail = fmt.Sprintf("The login took longer than %s, most of it waiting for a server connection.", limit)
+			c.kill(e)
+		})
+		defer t.Stop()
+	}
+	s, err = c.waitForServer(now())
+	if err == nil {
+		_ = c.conn.netConn().SetDeadline(deadline) // waiting has cleared it
+	}
+	return s, err
 }
 
 // hello builds everything from AuthenticationOk to ReadyForQuery, and sets what the session begins with.

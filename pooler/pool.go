@@ -157,8 +157,29 @@ func (p *pool) leave(c *client) bool {
 	if !c.wait.queued {
 		return false
 	}
-	p.waiters.remove(c)
+	p.dequeue(c)
 	return true
+}
+
+// dequeue takes c out of the queue. The caller holds mu.
+func (p *pool) dequeue(c *client) {
+	p.waiters.remove(c)
+	if p.waiters.n == 0 {
+		p.setBlocked(false)
+	}
+}
+
+// setBlocked notes whether clients wait because of a limit that spans pools. The caller holds mu.
+func (p *pool) setBlocked(on bool) {
+	if p.blocked == on {
+		return
+	}
+	p.blocked = on
+	if on {
+		p.p.blocked.Add(1)
+	} else {
+		p.p.blocked.Add(-1)
+	}
 }
 
 // release takes back a server that is idle and exactly at the end of a ReadyForQuery.
@@ -188,6 +209,10 @@ func (p *pool) free(s *server) {
 		s.close(why)
 		return
 	}
+	if p.p.blocked.Load() > 0 && p.p.olderElsewhere(p) {
+		s.close("evicted: a client of another pool has waited longer for this connection")
+		return
+	}
 	p.mu.Lock()
 	if s.cancels > 0 {
 		s.parked = true
@@ -201,7 +226,7 @@ func (p *pool) free(s *server) {
 		return
 	case p.waiters.n > 0:
 		c := p.waiters.head
-		p.waiters.remove(c)
+		p.dequeue(c)
 		s.state.Store(serverActive)
 		s.releasedAt = t
 		p.mu.Unlock()
@@ -233,20 +258,24 @@ func (p *pool) unfit(s *server, t int64) string {
 	return ""
 }
 
-// tooOld applies server_lifetime. Closes are spread by lifetime/pool_size, so that servers
-// that were opened together do not go together.
+// tooOld applies server_lifetime; 0 is for servers that are used once.
 func (p *pool) tooOld(s *server, t int64) bool {
-	set := p.conf.Load()
-	life := int64(set.ServerLifetime)
+	life := int64(p.conf.Load().ServerLifetime)
 	if life == 0 {
-		return true
+		return s.linkedAt.Load() != 0
 	}
 	if t-s.createdAt < life {
 		return false
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if t-p.lifeEnd < life/int64(max(set.PoolSize, 1)) {
+	return p.expire(life, t)
+}
+
+// expire reports whether a server may be closed for its age now. Closes are spread by lifetime/pool_size, so that
+// servers that were opened together do not go together. The caller holds mu.
+func (p *pool) expire(life, t int64) bool {
+	if p.lifeEnd != 0 && t-p.lifeEnd < life/int64(max(p.conf.Load().PoolSize, 1)) {
 		return false
 	}
 	p.lifeEnd = t
@@ -288,10 +317,7 @@ func (p *pool) gone(s *server, why string) {
 	p.mu.Unlock()
 	p.p.ledger.give(p)
 	p.p.serverGone(s, why)
-	p.mu.Lock()
-	p.grow()
-	p.mu.Unlock()
-	p.p.kickBlocked()
+	p.p.freed(p)
 	p.p.changed()
 }
 
@@ -327,13 +353,13 @@ func (p *pool) mayOpen() bool {
 // open starts opening one server, if the limits that span pools allow. The caller holds mu.
 func (p *pool) open() bool {
 	if !p.p.ledger.take(p) {
-		if !p.blocked {
-			p.blocked = true
+		if p.waiters.n > 0 {
+			p.setBlocked(true)
+			go p.p.evictFor(p)
 		}
-		go p.p.evictFor(p)
 		return false
 	}
-	p.blocked = false
+	p.setBlocked(false)
 	p.connecting++
 	go p.connect()
 	return true
@@ -355,7 +381,7 @@ func (p *pool) connect() {
 		for _, c := range fail {
 			c.wait.ch <- grant{err: fatalError{errServerLogin(err)}}
 		}
-		p.p.kickBlocked()
+		p.p.freed(p)
 		p.p.changed()
 		return
 	}
@@ -394,14 +420,14 @@ func (p *pool) failed(err error) (tell []*client) {
 		if len(p.servers) == 0 {
 			for p.waiters.n > 0 {
 				c := p.waiters.head
-				p.waiters.remove(c)
+				p.dequeue(c)
 				tell = append(tell, c)
 			}
 		}
 	} else {
 		// Nobody answers, or the server is starting: clients wait, and we look again soon.
 		p.loginErr = false
-		p.retryAt = t + int64(min(retry, 50*time.Millisecond<<min(p.failures, 6)))
+		p.retryAt = t + int64(max(min(retry, 50*time.Millisecond<<min(p.failures, 6)), 50*time.Millisecond))
 	}
 	time.AfterFunc(time.Duration(p.retryAt-t), func() {
 		p.mu.Lock()

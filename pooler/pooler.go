@@ -249,7 +249,7 @@ func (p *Pooler) apply(l *live) {
 		pl.mu.Unlock()
 	}
 	p.evictExcess(pools)
-	p.kickBlocked()
+	p.freed(nil)
 }
 
 // sideTLS is the TLS of one side: towards clients, or towards the servers of one database.
@@ -444,9 +444,9 @@ func (p *Pooler) openServer(pl *pool) (*server, error) {
 	l := p.live.Load()
 	d := pl.db.conf.Load()
 	set := &l.cfg.Settings
-	ctx, cancel := context.WithTimeout(p.ctx, max(set.ServerConnectTimeout, time.Second))
-	if set.ServerConnectTimeout == 0 {
-		ctx, cancel = context.WithCancel(p.ctx)
+	ctx, cancel := context.WithCancel(p.ctx)
+	if set.ServerConnectTimeout > 0 {
+		ctx, cancel = context.WithTimeout(p.ctx, set.ServerConnectTimeout)
 	}
 	defer cancel()
 	side := l.serverTLSFor(d)

@@ -150,6 +150,7 @@ func appendQuery(b []byte, query string) []byte {
 // the stream has come to ReadyForQuery; with any other error the connection is unusable.
 func (s *server) exchange(msg []byte, timeout time.Duration, each func(typ byte, body []byte) error) error {
 	var failed error
+	deadline := time.Now().Add(timeout)
 	err := s.conn.within(timeout, func(nc net.Conn) error {
 		if _, err := nc.Write(msg); err != nil {
 			return err
@@ -199,6 +200,12 @@ func (s *server) exchange(msg []byte, timeout time.Duration, each func(typ byte,
 				r = 0
 			}
 			n, err := nc.Read(buf[w:])
+			if isTimeout(err) && s.mayGoOn(deadline) {
+				if err := nc.SetReadDeadline(deadline); err != nil {
+					return err
+				}
+				continue
+			}
 			if err != nil {
 				return err
 			}
@@ -212,6 +219,13 @@ func (s *server) exchange(msg []byte, timeout time.Duration, each func(typ byte,
 		return fmt.Errorf("%w: transaction status %q after a query of ours", errOutOfStep, s.tx)
 	}
 	return failed
+}
+
+// mayGoOn reports whether a read that has timed out was only interrupted, for a reason that the linked client's session
+// deals with when it waits for its client again.
+func (s *server) mayGoOn(deadline time.Time) bool {
+	c := s.link.Load()
+	return time.Now().Before(deadline) && (c == nil || reason(c.reasons.Load())&reasonKill == 0)
 }
 
 // cancelAndClose ends what the server runs for nobody, and the server.

@@ -1,0 +1,208 @@
+package pooler
+
+import (
+	"io"
+	"net"
+	"os"
+	"sync"
+	"time"
+)
+
+// memConn is a conn in memory. What is put with feed is read in pieces of any size; what is written goes to written, and
+// to answer, whose result can then be read, as if the peer had replied at once.
+type memConn struct {
+	mu      sync.Mutex
+	cond    *sync.Cond
+	in      []byte // to be read; guarded by mu
+	eof     bool   // behind in; guarded by mu
+	written []byte // guarded by mu
+	stopR   bool   // interrupted; guarded by mu
+	stopW   bool   // guarded by mu
+	closed  bool   // guarded by mu
+	room    int    // bytes that write takes before it would block, -1 for no limit; guarded by mu
+	keep    bool   // whether written is kept
+
+	answer func(p []byte) []byte
+	piece  func(n int) int // how much of n bytes one read or write takes; nil for all
+}
+
+var _ conn = (*memConn)(nil)
+
+func newMemConn() *memConn {
+	c := &memConn{room: -1, keep: true}
+	c.cond = sync.NewCond(&c.mu)
+	return c
+}
+
+// feed adds bytes to be read.
+func (c *memConn) feed(p []byte) {
+	c.mu.Lock()
+	c.in = append(c.in, p...)
+	c.mu.Unlock()
+	c.cond.Broadcast()
+}
+
+// hangUp ends the stream behind what was fed.
+func (c *memConn) hangUp() {
+	c.mu.Lock()
+	c.eof = true
+	c.mu.Unlock()
+	c.cond.Broadcast()
+}
+
+// allow gives room for n more bytes to be written.
+func (c *memConn) allow(n int) {
+	c.mu.Lock()
+	c.room = n
+	c.mu.Unlock()
+	c.cond.Broadcast()
+}
+
+func (c *memConn) unread() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.in)
+}
+
+// got returns what was written so far.
+func (c *memConn) got() []byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return append([]byte(nil), c.written...)
+}
+
+func (c *memConn) loop(step func() bool) error {
+	for {
+		c.mu.Lock()
+		stop := c.stopR
+		c.mu.Unlock()
+		if stop {
+			return os.ErrDeadlineExceeded
+		}
+		if step() {
+			return nil
+		}
+		c.mu.Lock()
+		for len(c.in) == 0 && !c.eof && !c.closed && !c.stopR {
+			c.cond.Wait()
+		}
+		c.mu.Unlock()
+	}
+}
+
+func (c *memConn) read(p []byte) (int, bool, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.closed:
+		return 0, false, net.ErrClosed
+	case len(c.in) == 0 && c.eof:
+		return 0, false, io.EOF
+	case len(c.in) == 0:
+		return 0, false, errWouldBlock
+	}
+	n := min(len(p), len(c.in))
+	if c.piece != nil {
+		n = max(1, min(n, c.piece(n)))
+	}
+	n = copy(p, c.in[:n])
+	c.in = c.in[:copy(c.in, c.in[n:])] // keeps the memory, so that the fake itself does not allocate
+	return n, n == len(p), nil
+}
+
+func (c *memConn) write(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.put(p)
+}
+
+func (c *memConn) put(p []byte) (int, error) {
+	if c.closed {
+		return 0, net.ErrClosed
+	}
+	n := len(p)
+	if c.room >= 0 {
+		n = min(n, c.room)
+		c.room -= n
+	}
+	if c.keep {
+		c.written = append(c.written, p[:n]...)
+	}
+	if c.answer != nil && n > 0 {
+		c.in = append(c.in, c.answer(p[:n])...)
+		c.cond.Broadcast()
+	}
+	if n < len(p) {
+		return n, errWouldBlock
+	}
+	return n, nil
+}
+
+func (c *memConn) writeAll(p []byte) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for {
+		if c.stopW {
+			return os.ErrDeadlineExceeded
+		}
+		n, err := c.put(p)
+		if err != errWouldBlock {
+			return err
+		}
+		p = p[n:]
+		c.cond.Wait()
+	}
+}
+
+func (c *memConn) direct() bool { return true }
+
+func (c *memConn) interrupt(writes bool) {
+	c.mu.Lock()
+	c.stopR = true
+	c.stopW = c.stopW || writes
+	c.mu.Unlock()
+	c.cond.Broadcast()
+}
+
+func (c *memConn) resume() {
+	c.mu.Lock()
+	c.stopR, c.stopW = false, false
+	c.mu.Unlock()
+}
+
+func (c *memConn) within(_ time.Duration, f func(net.Conn) error) error { return f(memNet{c}) }
+func (c *memConn) netConn() net.Conn                                    { return memNet{c} }
+func (c *memConn) fd() int                                              { return -1 }
+
+func (c *memConn) close() {
+	c.mu.Lock()
+	c.closed = true
+	c.mu.Unlock()
+	c.cond.Broadcast()
+}
+
+// memNet is a memConn as a net.Conn.
+type memNet struct{ c *memConn }
+
+func (n memNet) Read(p []byte) (int, error) {
+	n.c.mu.Lock()
+	for len(n.c.in) == 0 && !n.c.eof && !n.c.closed {
+		n.c.cond.Wait()
+	}
+	n.c.mu.Unlock()
+	k, _, err := n.c.read(p)
+	return k, err
+}
+
+func (n memNet) Write(p []byte) (int, error) {
+	n.c.mu.Lock()
+	defer n.c.mu.Unlock()
+	return n.c.put(p)
+}
+
+func (n memNet) Close() error                     { n.c.close(); return nil }
+func (n memNet) LocalAddr() net.Addr              { return &net.UnixAddr{} }
+func (n memNet) RemoteAddr() net.Addr             { return &net.UnixAddr{} }
+func (n memNet) SetDeadline(time.Time) error      { return nil }
+func (n memNet) SetReadDeadline(time.Time) error  { return nil }
+func (n memNet) SetWriteDeadline(time.Time) error { return nil }

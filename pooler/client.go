@@ -54,6 +54,7 @@ type client struct {
 	copyIn     bool   // the server reads CopyData
 	unsynced   bool   // messages of the extended protocol were forwarded and no Sync behind them
 	copySync   bool   // a Sync was sent meanwhile
+	answers    bool   // the last message forwarded makes the server send what it has to say
 	copyBoth   bool
 	skipToSync bool // an error of ours: the client's messages up to Sync go nowhere
 
@@ -80,7 +81,8 @@ type client struct {
 	pending  []byte // for the client: what it had no room for when duplex mode began
 	stopping atomic.Bool
 
-	relayErr error // how the last read of the server ended
+	leave    []func() // see onLeave
+	relayErr error    // how the last read of the server ended
 	closed   bool
 	stepFn   func() bool
 	relayFn  func() bool
@@ -172,7 +174,13 @@ func (c *client) takeReasons() reason {
 
 // run serves a client that has logged in, until it is gone. It owns the connection.
 func (c *client) run() {
-	err := c.serve()
+	err := error(nil)
+	if !c.in.empty() {
+		err = c.process() // sent along with the login
+	}
+	if err == nil {
+		err = c.serve()
+	}
 	c.finish(err)
 }
 

@@ -50,6 +50,9 @@ var past = time.Unix(1, 0)
 
 // newConn returns the fast path for a plain socket and the other for everything else.
 func newConn(nc net.Conn) (conn, error) {
+	if lc, ok := nc.(*loginConn); ok {
+		nc = lc.Conn
+	}
 	under := nc
 	tc, isTLS := nc.(*tls.Conn)
 	if isTLS {

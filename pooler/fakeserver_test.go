@@ -51,11 +51,12 @@ func (s *backend) feed(p []byte) []byte {
 		s.message(s.buf[0], s.buf[headerLen:n])
 		s.buf = s.buf[n:]
 	}
-	if len(s.out) < 8192 && !s.flushes() {
-		return nil
+	n := len(s.out)
+	if !s.flushes() {
+		n -= n % 8192
 	}
-	out := s.out
-	s.out = nil
+	out := s.out[:n:n]
+	s.out = s.out[n:]
 	return out
 }
 
@@ -126,9 +127,8 @@ func (s *backend) message(typ byte, body []byte) {
 	case 'Q':
 		delete(s.stmts, "")
 		s.inQuery = true
-		if s.run(str()) == "" && !s.copyIn {
-			s.ready()
-		} else if !s.copyIn {
+		s.run(str())
+		if !s.copyIn {
 			s.ready()
 		}
 	case 'P':

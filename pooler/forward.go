@@ -132,7 +132,9 @@ func (c *client) handle(end int) error {
 		}
 		c.retry = c.mode != config.PoolSession && c.repl == "none" && c.srv.conn.direct()
 	}
-	c.begin()
+	if c.queryAt.Load() == 0 {
+		c.begin()
+	}
 	terminate, err := c.forward(end)
 	if err != nil {
 		return err
@@ -190,6 +192,12 @@ func (c *client) forward(end int) (terminate bool, err error) {
 		msg := b[pos:stop]
 		whole := stop-pos == n
 		rewritten := false
+		switch typ {
+		case 'Q', 'F', 'S', 'H', 'c', 'f':
+			c.answers = true
+		case 'P', 'B', 'D', 'E', 'C':
+			c.answers = false // PostgreSQL keeps its answers back until Sync or Flush
+		}
 		switch typ {
 		case 'Q':
 			c.noteQuery(msg, whole)

@@ -56,7 +56,7 @@ func (a peerAddr) fill(si *SocketInfo) {
 		si.Addr, si.LocalAddr = "unix", "unix"
 		return
 	}
-	si.Addr, si.Port, si.LocalAddr, si.LocalPort = a.ip.String(), a.port, a.localIP, a.localPort
+	si.Addr, si.Port, si.LocalAddr, si.LocalPort = a.ip.String(), a.port, a.local.String(), a.localPort
 }
 
 // Clients implements Control.

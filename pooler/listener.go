@@ -64,17 +64,14 @@ func (p *Pooler) listen(set *config.Settings) (ls []net.Listener, err error) {
 			}
 		}
 	}()
-	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
-		var serr error
-		err := c.Control(func(fd uintptr) {
-			if set.SoReuseport {
-				serr = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
-			}
-		})
-		return errors.Join(err, serr)
-	}, KeepAliveConfig: net.KeepAliveConfig{
-		Enable: set.TCPKeepalive, Idle: orDefault(set.TCPKeepidle), Interval: orDefault(set.TCPKeepintvl), Count: orMinus(set.TCPKeepcnt),
-	}}
+	lc := net.ListenConfig{
+		Control: func(_, _ string, c syscall.RawConn) error {
+			var serr error
+			err := c.Control(func(fd uintptr) { serr = setListenOptions(int(fd), set) })
+			return errors.Join(err, serr)
+		},
+		KeepAlive: -1, // set on the listening socket, from which accepted ones inherit it
+	}
 	lc.SetMultipathTCP(false)
 	for _, addr := range strings.Split(set.ListenAddr, ",") {
 		addr = strings.TrimSpace(addr)
@@ -89,6 +86,9 @@ func (p *Pooler) listen(set *config.Settings) (ls []net.Listener, err error) {
 			return ls, fmt.Errorf("listen_addr: %w", err)
 		}
 		ls = append(ls, l)
+		if err := setBacklog(l, set.ListenBacklog); err != nil {
+			return ls, fmt.Errorf("listen_backlog: %w", err)
+		}
 	}
 	if dir := set.UnixSocketDir; dir != "" {
 		l, err := listenUnix(set)
@@ -107,18 +107,41 @@ func (p *Pooler) listen(set *config.Settings) (ls []net.Listener, err error) {
 	return ls, nil
 }
 
-func orDefault(seconds int) time.Duration {
-	if seconds <= 0 {
-		return -1
+// setListenOptions sets what connections inherit from the socket that they are accepted on: that costs nothing per connection.
+func setListenOptions(fd int, set *config.Settings) error {
+	var errs []error
+	opt := func(on bool, level, name, value int, setting string) {
+		if on {
+			if err := unix.SetsockoptInt(fd, level, name, value); err != nil {
+				errs = append(errs, fmt.Errorf("%s: %w", setting, err))
+			}
+		}
 	}
-	return time.Duration(seconds) * time.Second
+	opt(set.SoReuseport, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1, "so_reuseport")
+	opt(set.TCPKeepalive, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1, "tcp_keepalive")
+	opt(set.TCPKeepalive && set.TCPKeepidle > 0, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, set.TCPKeepidle, "tcp_keepidle")
+	opt(set.TCPKeepalive && set.TCPKeepintvl > 0, unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, set.TCPKeepintvl, "tcp_keepintvl")
+	opt(set.TCPKeepalive && set.TCPKeepcnt > 0, unix.IPPROTO_TCP, unix.TCP_KEEPCNT, set.TCPKeepcnt, "tcp_keepcnt")
+	opt(set.TCPUserTimeout > 0, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, set.TCPUserTimeout, "tcp_user_timeout")
+	opt(set.TCPDeferAccept > 0, unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, set.TCPDeferAccept, "tcp_defer_accept")
+	opt(set.TCPSocketBuffer > 0, unix.SOL_SOCKET, unix.SO_SNDBUF, set.TCPSocketBuffer, "tcp_socket_buffer")
+	opt(set.TCPSocketBuffer > 0, unix.SOL_SOCKET, unix.SO_RCVBUF, set.TCPSocketBuffer, "tcp_socket_buffer")
+	return errors.Join(errs...)
 }
 
-func orMinus(n int) int {
-	if n <= 0 {
-		return -1
+// setBacklog applies listen_backlog, which the net package has no way to say: listening again only changes that.
+func setBacklog(l net.Listener, n int) error {
+	sc, ok := l.(syscall.Conn)
+	if !ok || n <= 0 {
+		return nil
 	}
-	return n
+	rc, err := sc.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var lerr error
+	err = rc.Control(func(fd uintptr) { lerr = unix.Listen(int(fd), n) })
+	return errors.Join(err, lerr)
 }
 
 func listenUnix(set *config.Settings) (net.Listener, error) {
@@ -134,6 +157,10 @@ func listenUnix(set *config.Settings) (net.Listener, error) {
 	l, err := net.Listen("unix", path)
 	if err != nil {
 		return nil, fmt.Errorf("unix_socket_dir: %w", err)
+	}
+	if err := setBacklog(l, set.ListenBacklog); err != nil {
+		_ = l.Close()
+		return nil, fmt.Errorf("listen_backlog: %w", err)
 	}
 	if abstract {
 		return l, nil

@@ -24,7 +24,7 @@ type peerAddr struct {
 	unix      bool
 	ip        netip.Addr
 	port      int
-	localIP   string
+	local     netip.Addr
 	localPort int
 	pid       int // of the peer process, over a Unix socket
 	uid       int // -1 over TCP
@@ -42,11 +42,11 @@ func addrOf(nc net.Conn) peerAddr {
 	a := peerAddr{uid: -1}
 	switch t := nc.(type) {
 	case *net.TCPConn:
-		if r, err := netip.ParseAddrPort(t.RemoteAddr().String()); err == nil {
-			a.ip, a.port = r.Addr().Unmap(), int(r.Port())
+		if r, ok := t.RemoteAddr().(*net.TCPAddr); ok {
+			a.ip, a.port = r.AddrPort().Addr().Unmap(), r.Port
 		}
-		if l, err := netip.ParseAddrPort(t.LocalAddr().String()); err == nil {
-			a.localIP, a.localPort = l.Addr().Unmap().String(), int(l.Port())
+		if l, ok := t.LocalAddr().(*net.TCPAddr); ok {
+			a.local, a.localPort = l.AddrPort().Addr().Unmap(), l.Port
 		}
 	case *net.UnixConn:
 		a.unix = true
@@ -67,22 +67,24 @@ func (p *Pooler) serveConn(nc net.Conn) {
 	set := &l.cfg.Settings
 	p.logins.Add(1)
 	inLogin := true
-	stopInterrupt := context.AfterFunc(p.ctx, func() { _ = nc.SetDeadline(past) })
+	p.enterLogin(nc)
 	endLogin := func() {
 		if inLogin {
 			inLogin = false
-			stopInterrupt()
+			p.leaveLogin(nc)
 			p.logins.Add(-1)
 		}
 	}
 	defer endLogin()
-	if tc, ok := nc.(*net.TCPConn); ok {
-		_ = tc.SetNoDelay(true)
-	}
 	if set.ClientLoginTimeout > 0 {
 		_ = nc.SetDeadline(time.Now().Add(set.ClientLoginTimeout))
 	}
-	conn, st, err := readStartup(nc, l.clientTLS)
+	lc, err := newLoginConn(nc)
+	if err != nil {
+		_ = nc.Close()
+		return
+	}
+	conn, st, err := readStartup(lc, l.clientTLS)
 	if err == nil && st.cancel != nil {
 		p.cancelRequest(st.cancel)
 		_ = conn.Close()
@@ -95,6 +97,22 @@ func (p *Pooler) serveConn(nc net.Conn) {
 		p.rejected(conn, st, addr, err, set)
 		_ = conn.Close()
 	}
+}
+
+// enterLogin and leaveLogin keep the list of connections that Close has to interrupt.
+func (p *Pooler) enterLogin(nc net.Conn) {
+	p.mu.Lock()
+	p.entering[nc] = struct{}{}
+	p.mu.Unlock()
+	if p.ctx.Err() != nil {
+		_ = nc.SetDeadline(past)
+	}
+}
+
+func (p *Pooler) leaveLogin(nc net.Conn) {
+	p.mu.Lock()
+	delete(p.entering, nc)
+	p.mu.Unlock()
 }
 
 // rejected tells a client why it may not come in.
@@ -161,9 +179,16 @@ func (m *messenger) RecvPassword() ([]byte, error) {
 // maxPassword bounds messages before a client has proved who it is, in bytes.
 const maxPassword = 65530 + 64
 
-// login authenticates a client and serves it.
-func (p *Pooler) login(nc net.Conn, st *startup, addr peerAddr, l *live, loggedIn func()) error {
+// login authenticates a client. One of the admin database it serves; for any other it starts the goroutine that does,
+// so that the stack that a login needs is not kept.
+func (p *Pooler) login(nc net.Conn, st *startup, addr peerAddr, l *live, loggedIn func()) (err error) {
 	cfg := l.cfg
+	c := p.newClient(st, addr)
+	defer func() {
+		if err != nil {
+			c.left()
+		}
+	}()
 	if err := connect.CheckClientTLS(l.clientTLS.mode, st.tls != nil, addr.unix); err != nil {
 		return fatalError{errProtocol(err.Error())}
 	}
@@ -178,7 +203,7 @@ func (p *Pooler) login(nc net.Conn, st *startup, addr peerAddr, l *live, loggedI
 			return fatalError{fatal("57P01", "pooler is shutting down")}
 		}
 		n, limit := int(p.slots.Add(1)), cfg.MaxClientConn
-		defer p.slots.Add(-1)
+		c.onLeave(func() { p.slots.Add(-1) })
 		if n > limit {
 			e := fatal("53300", "no more connections allowed (max_client_conn)")
 			e.Detail = fmt.Sprintf("%d clients are connected; max_client_conn is %d.", n-1, limit)
@@ -191,8 +216,7 @@ func (p *Pooler) login(nc net.Conn, st *startup, addr peerAddr, l *live, loggedI
 	if !isAdmin {
 		d, known = p.findDatabase(st.database)
 	}
-	c := p.newClient(st, addr)
-	defer p.killErrs.Delete(c)
+	c.onLeave(func() { p.killErrs.Delete(c) })
 	res, err := p.authenticate(c, nc, st, addr, l, d, isAdmin)
 	if err != nil {
 		return err
@@ -205,7 +229,11 @@ func (p *Pooler) login(nc net.Conn, st *startup, addr peerAddr, l *live, loggedI
 	c.creds = res
 	if isAdmin {
 		loggedIn()
-		return p.serveAdmin(c, nc, st, addr, l)
+		if err := p.serveAdmin(c, nc, st, addr, l); err != nil {
+			return err
+		}
+		c.left()
+		return nil
 	}
 	if d.disabled.Load() {
 		return fatalError{&Error{
@@ -311,11 +339,11 @@ func (p *Pooler) serveClient(c *client, nc net.Conn, st *startup, l *live, d *da
 	c.db, c.user = d, u
 	inDB, inUser := int(d.clients.Add(1)), int(u.clients.Add(1))
 	d.usedAt.Store(now())
-	defer func() {
+	c.onLeave(func() {
 		d.clients.Add(-1)
 		u.clients.Add(-1)
 		d.usedAt.Store(now())
-	}()
+	})
 	if n := cfg.DatabaseClientLimit(conf); n > 0 && inDB > n {
 		e := fatal("53300", "client connections exceeded (max_db_client_connections)")
 		e.Detail = fmt.Sprintf("Database %q may have %d clients.", d.name, n)
@@ -353,12 +381,15 @@ func (p *Pooler) serveClient(c *client, nc net.Conn, st *startup, l *live, d *da
 		}
 	}
 	c.pool.join(1)
-	defer c.pool.join(-1)
+	c.onLeave(func() { c.pool.join(-1) })
 	welcome, err := c.welcome()
 	if err != nil {
 		return err
 	}
 	hello := c.hello(st, welcome, cfg)
+	if lc, ok := nc.(*loginConn); ok && len(lc.excess()) > 0 {
+		c.in.w = copy(c.in.room(), lc.excess())
+	}
 	_ = nc.SetDeadline(time.Time{})
 	if _, err := nc.Write(hello); err != nil {
 		p.forgetKey(c.cancelKey)
@@ -382,8 +413,23 @@ func (p *Pooler) serveClient(c *client, nc net.Conn, st *startup, l *live, d *da
 	c.pool.counters.Logins.Add(1)
 	loggedIn()
 	p.logLogin(c)
-	c.run()
+	p.wg.Add(1)
+	go func() {
+		defer p.wg.Done()
+		c.run()
+		c.left()
+	}()
 	return nil
+}
+
+// onLeave adds to what is done when the client has gone, or could not come in.
+func (c *client) onLeave(f func()) { c.leave = append(c.leave, f) }
+
+func (c *client) left() {
+	for _, f := range c.leave {
+		f()
+	}
+	c.leave = nil
 }
 
 // welcome returns what the servers of the pool report at login. The first client waits for a server to learn it.
@@ -420,7 +466,7 @@ func (c *client) takeAtLogin() (*server, error) {
 	if err := c.p.watch.add(c.conn.fd(), c); err != nil {
 		c.p.log.Error().Err(err).Msg("watching a client failed") // it waits all the same
 	}
-	defer c.p.watch.remove(c.conn.fd())
+	defer c.p.watch.release(c.conn.fd())
 	defer context.AfterFunc(c.p.ctx, func() { c.kill(errShutdown()) })()
 	deadline := time.Time{}
 	if limit := c.p.settings().ClientLoginTimeout; limit > 0 {
@@ -439,57 +485,103 @@ func (c *client) takeAtLogin() (*server, error) {
 	return s, err
 }
 
+// greeting is what every client of a pool with the same startup parameters begins with.
+type greeting struct {
+	session session
+	app     string
+	message []byte // AuthenticationOk and the ParameterStatus messages
+}
+
+// maxGreetings bounds how many a pool remembers.
+const maxGreetings = 64
+
 // hello builds everything from AuthenticationOk to ReadyForQuery, and sets what the session begins with.
 func (c *client) hello(st *startup, welcome []connect.Param, cfg *config.Config) []byte {
+	g := c.greeting(st, welcome, cfg)
+	c.session = g.session
+	c.appName.Store(&g.app)
+	c.cancelKey = c.p.newKey(c, st.minor)
+	b := make([]byte, 0, len(g.message)+64)
+	b = appendBackendKey(append(b, g.message...), c.cancelKey)
+	if m := cfg.LoginNotifyMessage; m != "" {
+		b = append(b, (&Error{Severity: "NOTICE", Code: "00000", Message: m}).message()...)
+	}
+	return appendReady(b, 'I')
+}
+
+// greeting returns the pool's greeting for these parameters, making it if need be.
+func (c *client) greeting(st *startup, welcome []connect.Param, cfg *config.Config) *greeting {
 	own := slices.DeleteFunc(slices.Clone(st.params), func(q param) bool {
 		return slices.ContainsFunc(cfg.IgnoreStartupParameters, func(n string) bool { return strings.EqualFold(n, q.name) })
 	})
+	if cfg.ApplicationNameAddHost {
+		app := "app"
+		for _, q := range own {
+			if strings.EqualFold(q.name, "application_name") && q.value != "" {
+				app = q.value
+			}
+		}
+		return newGreeting(append(own, param{"application_name", app + " - " + c.addr.String()}), welcome, c.p.extra)
+	}
+	var key strings.Builder
+	for _, q := range own {
+		key.WriteString(q.name)
+		key.WriteByte(0)
+		key.WriteString(q.value)
+		key.WriteByte(0)
+	}
+	pl := c.pool
+	pl.mu.Lock()
+	g := pl.greetings[key.String()]
+	pl.mu.Unlock()
+	if g != nil && len(g.welcome) == len(welcome) && (len(welcome) == 0 || &g.welcome[0] == &welcome[0]) {
+		return g.greeting
+	}
+	fresh := newGreeting(own, welcome, c.p.extra)
+	pl.mu.Lock()
+	if pl.greetings == nil || len(pl.greetings) >= maxGreetings {
+		pl.greetings = map[string]*knownGreeting{}
+	}
+	pl.greetings[key.String()] = &knownGreeting{fresh, welcome}
+	pl.mu.Unlock()
+	return fresh
+}
+
+// knownGreeting is a greeting with the welcome that it was made from.
+type knownGreeting struct {
+	*greeting
+	welcome []connect.Param
+}
+
+func newGreeting(own []param, welcome []connect.Param, extra []string) *greeting {
 	var ps []param
 	for _, w := range welcome {
-		if isFollowing(w.Name, c.p.extra) {
+		if isFollowing(w.Name, extra) {
 			ps = append(ps, param{w.Name, w.Value})
 		}
 	}
-	app := ""
-	for _, q := range own {
-		if strings.EqualFold(q.name, "application_name") {
-			app = q.value
-		}
-	}
-	if cfg.ApplicationNameAddHost {
-		if app == "" {
-			app = "app"
-		}
-		app += " - " + c.addr.String()
-		own = append(own, param{"application_name", app})
-	}
+	g := &greeting{message: []byte{'R', 0, 0, 0, 8, 0, 0, 0, 0}}
 	for i, q := range own {
+		if strings.EqualFold(q.name, "application_name") {
+			g.app = q.value
+		}
 		for _, w := range welcome { // in the server's spelling, so that they are one
 			if strings.EqualFold(w.Name, q.name) {
 				own[i].name = w.Name
 			}
 		}
 	}
-	ps = append(ps, own...)
-	c.session = newSession(makeEnv(ps))
-	c.appName.Store(&app)
-
-	b := []byte{'R', 0, 0, 0, 8, 0, 0, 0, 0}
+	g.session = newSession(makeEnv(append(ps, own...)))
 	for _, w := range welcome {
 		v := w.Value
-		if isFollowing(w.Name, c.p.extra) {
-			if own, ok := envGet(c.session.all, w.Name); ok {
+		if isFollowing(w.Name, extra) {
+			if own, ok := envGet(g.session.all, w.Name); ok {
 				v = own
 			}
 		}
-		b = appendParameterStatus(b, w.Name, v)
+		g.message = appendParameterStatus(g.message, w.Name, v)
 	}
-	c.cancelKey = c.p.newKey(c, st.minor)
-	b = appendBackendKey(b, c.cancelKey)
-	if m := cfg.LoginNotifyMessage; m != "" {
-		b = append(b, (&Error{Severity: "NOTICE", Code: "00000", Message: m}).message()...)
-	}
-	return appendReady(b, 'I')
+	return g
 }
 
 func appendBackendKey(b, key []byte) []byte {

@@ -45,6 +45,7 @@ type pool struct {
 	blocked    bool                 // a limit that spans pools is in the way; guarded by mu
 	dropped    bool                 // the pool is no more; guarded by mu
 	welcome    []connect.Param      // what a server reported last at login; guarded by mu
+	greetings  map[string]*knownGreeting // by startup parameters; guarded by mu
 	lastErr    error                // of the last attempt to open a server; guarded by mu
 	lastErrAt  int64                // guarded by mu
 	loginErr   bool                 // lastErr is a refusal by the server, worth telling to clients; guarded by mu
@@ -219,10 +220,14 @@ func (p *pool) free(s *server) {
 		p.mu.Unlock()
 		return
 	}
-	switch {
+	switch set := p.conf.Load(); {
 	case p.held():
 		p.mu.Unlock()
 		s.close("paused")
+		return
+	case len(p.servers) > set.PoolSize+set.ReservePoolSize: // replication has gone its way above
+		p.mu.Unlock()
+		s.close("pool_size was lowered")
 		return
 	case p.waiters.n > 0:
 		c := p.waiters.head

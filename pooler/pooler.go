@@ -52,6 +52,7 @@ type Pooler struct {
 	counters  map[poolKey]*poolCounters // outlive pools; guarded by mu
 	clients   map[uint64]*client        // that have logged in; guarded by mu
 	admins    map[uint64]*adminClient   // guarded by mu
+	entering  map[net.Conn]struct{}      // in login; guarded by mu
 	keys      map[string]any            // cancel keys -> *client or *adminClient; guarded by mu
 	change    chan struct{}             // closed and replaced when servers or clients go; guarded by mu
 	listeners []net.Listener            // guarded by mu
@@ -121,7 +122,7 @@ func New(o Options) (*Pooler, error) {
 		extra:     slices.Clone(cfg.TrackExtraParameters),
 		databases: map[string]*database{}, users: map[string]*user{}, pools: map[poolKey]*pool{},
 		counters: map[poolKey]*poolCounters{}, clients: map[uint64]*client{}, admins: map[uint64]*adminClient{},
-		keys: map[string]any{}, change: make(chan struct{}),
+		keys: map[string]any{}, entering: map[net.Conn]struct{}{}, change: make(chan struct{}),
 		last: map[string]stats.Totals{}, averages: map[string]stats.Averages{}, statsAt: now(),
 		done: make(chan struct{}),
 	}
@@ -553,6 +554,9 @@ func (p *Pooler) Close() {
 		c.kill(errShutdown())
 	}
 	p.mu.Lock()
+	for nc := range p.entering {
+		_ = nc.SetDeadline(past)
+	}
 	for _, a := range p.admins {
 		a.cancel()
 	}

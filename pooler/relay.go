@@ -21,7 +21,7 @@ var (
 // speak first (COPY), or both directions have to move at once.
 func (c *client) relay() error {
 	s := c.srv
-	if !s.conn.direct() && !c.replies.empty() && len(c.send) >= duplexBytes || !c.conn.direct() && len(c.send) >= duplexBytes {
+	if !s.conn.direct() && !c.replies.empty() && (len(c.send) >= duplexBytes || !c.answers) || !c.conn.direct() && len(c.send) >= duplexBytes {
 		return c.startDuplex()
 	}
 	for {
@@ -61,7 +61,7 @@ func (c *client) relayStep() bool {
 			c.relayErr = err
 			return true
 		}
-		if c.replies.empty() || c.body > 0 || c.copyIn || c.onlyOwn() {
+		if c.replies.empty() || !c.answers || c.body > 0 || c.copyIn || c.onlyOwn() {
 			return true // nothing to wait for yet
 		}
 		return false
@@ -144,9 +144,6 @@ func (c *client) answered() error {
 	s := c.srv
 	if s == nil || !c.replies.empty() || c.copyIn || c.body > 0 {
 		return nil
-	}
-	if c.mode == config.PoolStatement && s.tx != 'I' {
-		return fatalError{errProtocol("transaction blocks not allowed in statement pooling mode")}
 	}
 	if s.tx == 'I' && c.releasable() {
 		if c.dirty {
@@ -320,6 +317,10 @@ func (c *client) serverMessage(typ byte, msg []byte, whole bool) (swallow bool, 
 			c.copyBoth = false
 		}
 		c.srv.tx = msg[headerLen]
+		if c.mode == config.PoolStatement && c.srv.tx != 'I' {
+			// The client must not take it for the end of a good BEGIN.
+			return false, fatalError{errProtocol("transaction blocks not allowed in statement pooling mode")}
+		}
 		if c.srv.tx == 'I' && !c.replies.empty() {
 			c.xactDone(now()) // pipelined transactions are counted one by one
 		}
@@ -475,8 +476,12 @@ func (c *client) interruptedRelay() error {
 // serverFailed turns the loss of the server in the middle of something into what the client gets.
 func (c *client) serverFailed(err error) error {
 	var ce clientError
-	if errors.As(err, &ce) {
+	var ours fatalError
+	switch {
+	case errors.As(err, &ce):
 		return ce.error
+	case errors.As(err, &ours):
+		return ours
 	}
 	s := c.srv
 	if s == nil {

@@ -141,7 +141,7 @@ func within(tb testing.TB, f func()) {
 	go func() { defer close(done); f() }()
 	select {
 	case <-done:
-	case <-time.After(30 * time.Second):
-		tb.Fatal("still waiting after 30 s")
+	case <-time.After(10 * time.Second):
+		tb.Fatal("still waiting after 10 s")
 	}
 }

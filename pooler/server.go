@@ -247,7 +247,9 @@ func (s *server) close(why string) {
 	// Terminate tells the server that this is on purpose. It is no loss if there is no room for it.
 	_ = s.conn.netConn().SetWriteDeadline(time.Now().Add(50 * time.Millisecond))
 	_, _ = s.conn.netConn().Write([]byte{'X', 0, 0, 0, 4})
-	s.conn.close()
+	// A server that is found unfit when it is released is closed inside the callback of its own loop, and
+	// net.Conn.Close waits until such a callback has returned.
+	go s.conn.close()
 	s.prepared.clear(s.pool.p.stmts)
 	s.pool.gone(s, why)
 }

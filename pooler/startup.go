@@ -126,6 +126,9 @@ func handshake(tc *tls.Conn) (*tls.ConnectionState, error) {
 
 // pending reports whether a plain connection has bytes to read already.
 func pending(nc net.Conn) bool {
+	if lc, ok := nc.(*loginConn); ok && len(lc.excess()) > 0 {
+		return true
+	}
 	sc, ok := nc.(syscall.Conn)
 	if !ok {
 		return false

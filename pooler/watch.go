@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -20,7 +22,7 @@ type watched interface {
 // middle of a query, and an end of stream that came together with the last data.
 type watcher struct {
 	epfd int
-	wake int // eventfd that ends run
+	file *os.File // of epfd; closing it ends run
 
 	mu      sync.Mutex
 	entries map[int32]watchEntry // by descriptor; guarded by mu
@@ -40,48 +42,54 @@ func newWatcher() (*watcher, error) {
 	if err != nil {
 		return nil, fmt.Errorf("epoll_create: %w", err)
 	}
-	ev, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	// The runtime's poller waits for this instance as it does for sockets. A thread that blocks in epoll_wait would
+	// cost a hand-over of its processor with every event.
+	if err := unix.SetNonblock(epfd, true); err != nil {
+		_ = unix.Close(epfd)
+		return nil, os.NewSyscallError("fcntl", err)
+	}
+	f := os.NewFile(uintptr(epfd), "epoll")
+	rc, err := f.SyscallConn()
 	if err != nil {
-		_ = unix.Close(epfd)
-		return nil, fmt.Errorf("eventfd: %w", err)
+		_ = f.Close()
+		return nil, fmt.Errorf("epoll: %w", err)
 	}
-	w := &watcher{epfd: epfd, wake: ev, entries: map[int32]watchEntry{}, done: make(chan struct{})}
-	if err := unix.EpollCtl(epfd, unix.EPOLL_CTL_ADD, ev, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(ev)}); err != nil {
-		_ = unix.Close(epfd)
-		_ = unix.Close(ev)
-		return nil, fmt.Errorf("epoll_ctl: %w", err)
-	}
-	go w.run()
+	w := &watcher{epfd: epfd, file: f, entries: map[int32]watchEntry{}, done: make(chan struct{})}
+	go w.run(rc)
 	return w, nil
 }
 
-func (w *watcher) run() {
+func (w *watcher) run(rc syscall.RawConn) {
 	defer close(w.done)
 	events := make([]unix.EpollEvent, 128)
-	for {
-		n, err := unix.EpollWait(w.epfd, events, -1)
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil {
-			return // only after close
-		}
-		for _, ev := range events[:n] {
-			if int(ev.Fd) == w.wake {
-				return
-			}
-			w.mu.Lock()
-			e, ok := w.entries[ev.Fd]
-			w.mu.Unlock()
-			if !ok || e.gen != ev.Pad {
+	_ = rc.Read(func(fd uintptr) bool { // it ends with an error when the file is closed
+		for {
+			n, _, errno := syscall.RawSyscall6(syscall.SYS_EPOLL_PWAIT, fd, uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), 0, 0, 0)
+			if errno == syscall.EINTR {
 				continue
 			}
-			if ev.Events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
-				e.w.hungUp()
-			} else if ev.Events&unix.EPOLLIN != 0 {
-				e.w.readable()
+			if errno != 0 || n == 0 {
+				return false
+			}
+			for _, ev := range events[:n] {
+				w.tell(ev)
 			}
 		}
+	})
+}
+
+// tell passes an event on to whom it concerns, unless the descriptor is another one by now.
+func (w *watcher) tell(ev unix.EpollEvent) {
+	w.mu.Lock()
+	e, ok := w.entries[ev.Fd]
+	w.mu.Unlock()
+	if !ok || e.gen != ev.Pad {
+		return
+	}
+	if ev.Events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
+		e.w.hungUp()
+	} else if ev.Events&unix.EPOLLIN != 0 {
+		e.w.readable()
 	}
 }
 
@@ -105,6 +113,12 @@ func (w *watcher) remove(fd int) {
 	w.mu.Unlock()
 }
 
+// release ends watching of a descriptor that stays open, and may be added again.
+func (w *watcher) release(fd int) {
+	w.remove(fd)
+	_ = unix.EpollCtl(w.epfd, unix.EPOLL_CTL_DEL, fd, nil) // it fails only if it was not there
+}
+
 // arm asks for readable as well, at once if there is something already; disarm ends that.
 func (w *watcher) arm(fd int)    { w.modify(fd, watchEvents|unix.EPOLLIN) }
 func (w *watcher) disarm(fd int) { w.modify(fd, watchEvents) }
@@ -120,9 +134,6 @@ func (w *watcher) modify(fd int, events uint32) {
 }
 
 func (w *watcher) close() {
-	one := [8]byte{1}
-	_, _ = unix.Write(w.wake, one[:])
+	_ = w.file.Close() // it was only read from
 	<-w.done
-	_ = unix.Close(w.epfd)
-	_ = unix.Close(w.wake)
 }

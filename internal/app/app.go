@@ -124,7 +124,7 @@ func Start(path string, o Options) (_ *Process, err error) {
 	if p.pooler, err = pooler.New(pooler.Options{Config: mgr, Log: p.log}); err != nil {
 		return nil, err
 	}
-	p.pooler.SetAdmin(admin.New(p.pooler, mgr, admin.Options{Log: p.log, Version: shortVersion(o.Version), DNSHosts: p.dnsHosts}))
+	p.pooler.SetAdmin(admin.New(p.pooler, controller{mgr, p}, admin.Options{Log: p.log, Version: shortVersion(o.Version), DNSHosts: p.dnsHosts}))
 	mgr.Subscribe(func(_, next *config.Config) (func(), error) { return logger.Prepare(&next.Settings) })
 	mgr.Subscribe(p.pooler.Prepare)
 	if err := p.pooler.Start(inherited); err != nil {
@@ -153,14 +153,19 @@ func shortVersion(v string) string {
 	return short
 }
 
-// reloaded logs what the file watch did.
+// reloaded logs a reload, or why there is none.
 func (p *Process) reloaded(r config.Reloaded) {
-	files := strings.Join(r.Files, ", ")
+	with := func(e *zerolog.Event) *zerolog.Event {
+		if len(r.Files) > 0 {
+			e = e.Str("files", strings.Join(r.Files, ", "))
+		}
+		return e
+	}
 	if r.Err != nil {
-		p.log.Error().Err(r.Err).Str("files", files).Msg("config file loading failed; the old configuration stays in force")
+		with(p.log.Error().Err(r.Err)).Msg("config file loading failed; the old configuration stays in force")
 		return
 	}
-	p.log.Info().Str("files", files).Msg("configuration reloaded")
+	with(p.log.Info()).Msg("configuration reloaded")
 	for _, w := range r.Warnings {
 		p.log.Warn().Msg(w.String())
 	}
@@ -169,17 +174,33 @@ func (p *Process) reloaded(r config.Reloaded) {
 	}
 }
 
-// reload is SIGHUP.
-func (p *Process) reload(ctx context.Context) {
-	p.log.Info().Msg("got SIGHUP, re-reading config")
-	notify(daemon.SdNotifyReloading + "\nMONOTONIC_USEC=" + strconv.FormatInt(monotonicMicros(), 10))
-	defer notify(daemon.SdNotifyReady)
+// controller is the configuration as the admin database has it.
+type controller struct {
+	*config.Manager
+	p *Process
+}
+
+// Reload is RELOAD, which as in PgBouncer also opens the log file anew.
+func (c controller) Reload(ctx context.Context) error { return c.p.reload(ctx) }
+
+// reload reads the configuration again because somebody has asked for it.
+func (p *Process) reload(ctx context.Context) error {
 	if err := p.logger.Reopen(); err != nil {
 		p.log.Error().Err(err).Msg("reopening the log file failed")
 	}
-	if err := p.cfg.Reload(ctx); err != nil {
-		p.log.Error().Err(err).Msg("config file loading failed; the old configuration stays in force")
+	err := p.cfg.Reload(ctx)
+	if ctx.Err() == nil || err == nil {
+		p.reloaded(config.Reloaded{Err: err, Warnings: p.cfg.Warnings(), Pending: p.cfg.PendingRestart()})
 	}
+	return err
+}
+
+// hangUp is SIGHUP.
+func (p *Process) hangUp(ctx context.Context) {
+	p.log.Info().Msg("got SIGHUP, re-reading config")
+	notify(daemon.SdNotifyReloading + "\nMONOTONIC_USEC=" + strconv.FormatInt(monotonicMicros(), 10))
+	defer notify(daemon.SdNotifyReady)
+	_ = p.reload(ctx) // which has logged its error
 }
 
 func (p *Process) dnsHosts() []admin.DNSHost {

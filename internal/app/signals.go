@@ -11,8 +11,10 @@ import (
 	"pgdrover/pooler"
 )
 
-// serveSignals does what PgBouncer does with signals, until the process is to end: HUP reloads, TERM waits for clients
-// to leave, INT for servers to be released, either of them again and QUIT end at once, USR1 pauses, USR2 resumes.
+// serveSignals does what PgBouncer does with signals, until the process is to end: HUP reloads, INT waits for servers
+// to be released, TERM or INT again and QUIT end at once, USR1 pauses, USR2 resumes. TERM is different: PgBouncer waits
+// until all clients have left by themselves, which those of an application's own pool never do, so that a service
+// manager kills it in the end; here each client is closed when its transaction is over.
 func (p *Process) serveSignals(ctx context.Context) {
 	ch := make(chan os.Signal, 8)
 	signal.Notify(ch, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2)
@@ -29,7 +31,7 @@ func (p *Process) serveSignals(ctx context.Context) {
 		case sig := <-ch:
 			switch sig {
 			case syscall.SIGHUP:
-				p.reload(ctx)
+				p.hangUp(ctx)
 			case syscall.SIGTERM, syscall.SIGINT:
 				if stopping {
 					p.log.Info().Msg("got a second " + sig.String() + ": exiting at once")
@@ -38,7 +40,7 @@ func (p *Process) serveSignals(ctx context.Context) {
 				stopping = true
 				p.log.Info().Msg("got " + sig.String() + ", shutting down")
 				if sig == syscall.SIGTERM {
-					p.pooler.Shutdown(pooler.ShutdownWaitForClients)
+					p.pooler.Shutdown(pooler.ShutdownDrain)
 				} else {
 					p.pooler.Shutdown(pooler.ShutdownWaitForServers)
 				}

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"runtime/debug"
+	"syscall"
 
 	"github.com/spf13/pflag"
 
@@ -62,6 +64,8 @@ func run(args []string, out io.Writer) error {
 		fmt.Fprintln(out, "pgdrover "+o.Version)
 		return nil
 	case len(rest) == 1 && rest[0] == "demo":
+		ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+		defer stop()
 		return demo.Run(ctx, out, func(ctx context.Context, file string) (func(), error) { return app.StartForDemo(ctx, file, o) })
 	case len(rest) == 2 && rest[0] == "check":
 		return app.Check(out, rest[1])

@@ -30,7 +30,7 @@ type rawClient struct {
 }
 
 // rawTimeout bounds one read or write of a rawClient.
-const rawTimeout = 20 * time.Second
+const rawTimeout = 3 * time.Second
 
 // dialRaw opens a TCP connection and says nothing yet.
 func dialRaw(tb testing.TB, port int) *rawClient {

@@ -5,12 +5,17 @@ import (
 	"sync/atomic"
 )
 
-// bufSize is the size of the buffers between two sockets. A message that is larger streams through.
-const bufSize = 16 << 10
+const (
+	// bufSize is the size of the buffers between two sockets, in bytes. A message that is larger streams through.
+	bufSize = 16 << 10
+	// bigBufSize is what a buffer grows to while a stream fills it: large results and COPY cost fewer system calls.
+	bigBufSize = 128 << 10
+)
 
 // bufPool hands out bufSize buffers; connections give theirs back when they are idle.
 type bufPool struct {
 	p   sync.Pool
+	big sync.Pool
 	out atomic.Int64 // buffers in use
 }
 
@@ -29,11 +34,20 @@ func (b *bufPool) put(x *[bufSize]byte) {
 	b.p.Put(x)
 }
 
+func (b *bufPool) getBig() *[bigBufSize]byte {
+	if x, ok := b.big.Get().(*[bigBufSize]byte); ok {
+		return x
+	}
+	return new([bigBufSize]byte)
+}
+
 // inbuf holds bytes that were read and not yet dealt with: b[r:w].
 // Its memory comes from a bufPool, except while one message must be seen whole and is larger.
 type inbuf struct {
 	pool  *bufPool
 	fixed *[bufSize]byte
+	big   *[bigBufSize]byte
+	hot   bool // the last read filled it
 	b     []byte
 	r, w  int
 }
@@ -45,11 +59,20 @@ func (in *inbuf) empty() bool   { return in.r == in.w }
 // full reports that no byte can be read before some are dealt with.
 func (in *inbuf) full() bool { return in.r == 0 && in.w == len(in.b) }
 
+// took notes that n bytes were read into room; more says that they filled it.
+func (in *inbuf) took(n int, more bool) {
+	in.w += n
+	in.hot = more
+}
+
 // room returns where to read to; never empty unless full.
 func (in *inbuf) room() []byte {
-	if in.b == nil {
+	switch {
+	case in.b == nil:
 		in.fixed = in.pool.get()
 		in.b = in.fixed[:]
+	case in.hot && in.fixed != nil:
+		in.enlarge()
 	}
 	if in.r == in.w {
 		in.r, in.w = 0, 0
@@ -58,6 +81,13 @@ func (in *inbuf) room() []byte {
 		in.r = 0
 	}
 	return in.b[in.w:]
+}
+
+func (in *inbuf) enlarge() {
+	big := in.pool.getBig()
+	n := copy(big[:], in.b[in.r:in.w])
+	in.free()
+	in.big, in.b, in.r, in.w = big, big[:], 0, n
 }
 
 // grow makes room for n bytes in all, so that a message of that size can be seen whole.
@@ -80,6 +110,10 @@ func (in *inbuf) free() {
 	if in.fixed != nil {
 		in.pool.put(in.fixed)
 		in.fixed = nil
+	}
+	if in.big != nil {
+		in.pool.big.Put(in.big)
+		in.big = nil
 	}
 	in.b = nil
 }

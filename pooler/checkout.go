@@ -305,7 +305,7 @@ func (c *client) serverSpoke() error {
 		if err != nil {
 			return c.serverFailed(err)
 		}
-		c.sin.w += n
+		c.sin.took(n, more)
 		out, err := c.consume()
 		if err != nil {
 			return c.serverFailed(err)

@@ -62,6 +62,7 @@ type client struct {
 	stmts   map[string]*stmt // prepared statements by the client's names
 	unnamed []byte           // body of the last Parse without a name; nil if it is gone
 	unGen   uint64           // counts those
+	unSets  bool             // the last one calls set_config
 	dirty   bool             // unreported parameters may have changed: ask before the server is released
 	listens bool             // LISTEN was seen while linked
 
@@ -216,7 +217,7 @@ func (c *client) step() bool {
 			c.relayErr = err
 			return true
 		}
-		c.in.w += n
+		c.in.took(n, more)
 		c.pool.counters.BytesReceived.Add(int64(n))
 		if c.armed.Load() {
 			c.disarm()
@@ -352,8 +353,18 @@ func (c *client) undo(k replyKind, d *replyData) {
 		c.setStmt(d.name, d.before)
 		c.p.stmts.unref(d.before)
 		c.p.stmts.unref(d.after)
-	case replyParseUnname:
-		c.unnamed = nil
+	case replyParseUnname, replyParseOwn:
+		// The server may still have another client's unnamed statement.
+		if k == replyParseUnname {
+			c.unnamed = nil
+		}
+		if c.srv != nil {
+			c.srv.unOwner = 0
+		}
+	case replyCloseOwn:
+		if d.name != "" && c.srv != nil {
+			c.srv.closeLater(d.name)
+		}
 	}
 	if d.prep != nil && !d.prep.confirmed && c.srv != nil {
 		c.srv.prepared.remove(c.p.stmts, d.prep)

@@ -3,6 +3,7 @@ package pooler
 import (
 	"context"
 	"fmt"
+	"runtime"
 
 	"pgdrover/internal/config"
 	"pgdrover/internal/connect"
@@ -335,6 +336,8 @@ func (p *Pooler) Lists() ListInfo {
 func (p *Pooler) Mem() []MemInfo {
 	l := p.Lists()
 	n, bytes := p.stmts.size()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
 	return []MemInfo{
 		{Name: "user_cache", Size: 256, Used: l.Users},
 		{Name: "db_cache", Size: 512, Used: l.Databases},
@@ -343,6 +346,9 @@ func (p *Pooler) Mem() []MemInfo {
 		{Name: "client_cache", Size: 2048, Used: l.UsedClients},
 		{Name: "iobuf_cache", Size: bufSize, Used: p.bufs.inUse()},
 		{Name: "prepared_statement_cache", Size: bytes / max(n, 1), Used: n},
+		{Name: "heap_bytes", Size: 1, Used: int(m.HeapInuse), Free: int(m.HeapIdle - m.HeapReleased)},
+		{Name: "stack_bytes", Size: 1, Used: int(m.StackInuse)},
+		{Name: "goroutines", Size: 1, Used: runtime.NumGoroutine()},
 	}
 }
 

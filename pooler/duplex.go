@@ -81,7 +81,7 @@ func (c *client) pumpLoop(d *duplex, s *server) error {
 				fail = err
 				return true
 			}
-			c.sin.w += n
+			c.sin.took(n, more)
 			c.mu.Lock()
 			out, err := c.consume()
 			if err == nil {

@@ -19,8 +19,8 @@ type backend struct {
 	inQuery bool // the COPY was started by a Query
 	buf     []byte
 	out     []byte
+	flushed int      // how much of out is to be sent whatever its size
 	names   []string // of the statements that were prepared, in order
-	seen    []byte   // types of all messages
 	broken  string   // what was wrong with the stream, if anything
 	left    bool     // Terminate came
 	syncs   int
@@ -51,22 +51,13 @@ func (s *backend) feed(p []byte) []byte {
 		s.message(s.buf[0], s.buf[headerLen:n])
 		s.buf = s.buf[n:]
 	}
-	n := len(s.out)
-	if !s.flushes() {
-		n -= n % 8192
-	}
+	n := max(s.flushed, len(s.out)-len(s.out)%8192)
 	out := s.out[:n:n]
-	s.out = s.out[n:]
+	s.out, s.flushed = s.out[n:], 0
 	return out
 }
 
-// flushes reports whether the last complete message made the output be sent.
-func (s *backend) flushes() bool {
-	if len(s.seen) == 0 {
-		return false
-	}
-	return s.copyIn || bytes.IndexByte([]byte("SHQF"), s.seen[len(s.seen)-1]) >= 0
-}
+func (s *backend) flush() { s.flushed = len(s.out) }
 
 func (s *backend) send(typ byte, parts ...string) { s.out = append(s.out, msg(typ, parts...)...) }
 
@@ -86,10 +77,10 @@ func (s *backend) ready() {
 		clear(s.portals)
 	}
 	s.send('Z', string(s.tx))
+	s.flush()
 }
 
 func (s *backend) message(typ byte, body []byte) {
-	s.seen = append(s.seen, typ)
 	if s.copyIn {
 		switch typ {
 		case 'd', 'H', 'S':
@@ -111,6 +102,9 @@ func (s *backend) message(typ byte, body []byte) {
 		return
 	}
 	if s.skip && typ != 'S' && typ != 'X' {
+		if typ == 'H' {
+			s.flush()
+		}
 		return
 	}
 	str := func() string {
@@ -185,6 +179,10 @@ func (s *backend) message(typ byte, body []byte) {
 			s.failExtended(code)
 			return
 		}
+		if s.tx == 'E' {
+			s.failExtended("25P02")
+			return
+		}
 		if what == 'S' {
 			s.send('t', "\x00\x00")
 		}
@@ -212,7 +210,9 @@ func (s *backend) message(typ byte, body []byte) {
 		s.ready()
 	case 'X':
 		s.left = true
-	case 'H', 'd', 'c', 'f':
+	case 'H':
+		s.flush()
+	case 'd', 'c', 'f':
 	default:
 		s.broken = fmt.Sprintf("message of unknown type %q", typ)
 	}
@@ -247,6 +247,7 @@ func (s *backend) run(text string) (code string) {
 	case "copy":
 		s.copyIn = true
 		s.send('G', "\x00\x00\x00")
+		s.flush()
 	case "":
 		s.send('I')
 	case "discard":

@@ -14,6 +14,9 @@ const (
 	headerLen = 5
 	// maxStmtText is the largest named Parse in bytes that is followed from server to server.
 	maxStmtText = 8 << 20
+	// maxUnnamed is the same for a Parse without a name, whose text every client keeps for itself. A longer one streams through
+	// and is known only to the server that parsed it.
+	maxUnnamed = 64 << 10
 	// maxReplies bounds the queue of expected replies, one byte each: a client that pipelines more is
 	// read no further until the server has caught up.
 	maxReplies = 4 << 20
@@ -51,6 +54,9 @@ func (c *client) unit() (int, error) {
 		typ := b[pos]
 		n := int(binary.BigEndian.Uint32(b[pos+1:]))
 		if n < 4 || int64(n) > c.p.maxPacket.Load() {
+			if last > c.in.r {
+				return last, nil // what came before it is answered first
+			}
 			return 0, fatalError{errProtocol(fmt.Sprintf("bad packet header: '%x'", b[pos:pos+headerLen]))}
 		}
 		if len(b)-pos < n+1 {
@@ -67,6 +73,9 @@ func (c *client) unit() (int, error) {
 			last = pos
 		case 'P', 'B', 'D', 'E', 'C':
 		default:
+			if last > c.in.r {
+				return last, nil
+			}
 			return 0, fatalError{errProtocol(fmt.Sprintf("invalid frontend message type %d", typ))}
 		}
 	}
@@ -92,7 +101,7 @@ func (c *client) oversized() (int, error) {
 	total := int(binary.BigEndian.Uint32(c.in.b[1:])) + 1
 	switch c.in.b[0] {
 	case 'P':
-		if c.tracking && c.in.b[headerLen] != 0 && !c.skipToSync {
+		if c.tracking && (c.in.b[headerLen] != 0 || total <= maxUnnamed) && !c.skipToSync {
 			if total > maxStmtText {
 				return 0, fatalError{&Error{
 					Severity: "FATAL", Code: "54000", Message: "prepared statement is too long",
@@ -182,7 +191,8 @@ func (c *client) forward(end int) (terminate bool, err error) {
 	pos, from := c.in.r, c.in.r
 	c.fwd = c.fwd[:0]
 	c.send = nil
-	if c.srv != nil && len(c.srv.toClose) > 0 {
+	// Not in the middle of a COPY, and not while the server skips everything up to Sync.
+	if c.srv != nil && len(c.srv.toClose) > 0 && c.replies.empty() && !c.replies.skipping && !c.copyIn && !c.copyBoth {
 		c.closeOwn()
 	}
 	for pos < end {
@@ -201,13 +211,21 @@ func (c *client) forward(end int) (terminate bool, err error) {
 		switch typ {
 		case 'Q':
 			c.noteQuery(msg, whole)
+			if c.replies.skipping {
+				break
+			}
 			c.replies.push(replyQuery)
+			c.unsynced = false
+			c.unnamed = nil // a simple query destroys the unnamed statement
 			if s := c.srv; s != nil {
-				c.unsynced = false
-				s.unOwner = 0 // a simple query destroys the unnamed statement
+				s.unOwner = 0
 			}
 		case 'F':
+			if c.replies.skipping {
+				break
+			}
 			c.replies.push(replyQuery)
+			c.unsynced = false
 		case 'S':
 			switch {
 			case c.copyIn:
@@ -348,7 +366,10 @@ func (c *client) extended(typ byte, msg []byte, whole bool, before []byte) (how 
 		return 0, fatalError{errProtocol(fmt.Sprintf("broken %s packet", messageName(typ)))}
 	}
 	if typ == 'P' {
-		c.noteText(body, whole)
+		sets := c.noteText(body, whole)
+		if len(name) == 0 {
+			c.unSets = sets
+		}
 	}
 	if len(name) == 0 {
 		return c.unnamedStatement(typ, body, whole, before)
@@ -364,6 +385,9 @@ func (c *client) extended(typ byte, msg []byte, whole bool, before []byte) (how 
 		// The server knows no such name either and says so, with the effect it must have on the pipeline.
 		c.replies.push(plainReply(typ))
 		return unchanged, nil
+	}
+	if st.sets {
+		c.dirty = c.mode != config.PoolSession
 	}
 	c.stage(before)
 	p := c.prepare(st)
@@ -389,11 +413,13 @@ func (c *client) parse(name, body, before []byte) (outcome, error) {
 	if _, ok := c.stmts[string(name)]; ok {
 		return c.parseAgain(name, before)
 	}
-	st := c.p.stmts.intern(body) // this reference goes into the reply entry
+	st := c.p.stmts.intern(body, c.db.ddl.Load()) // this reference goes into the reply entry
 	c.setStmt(string(name), st)
 	d := replyData{name: string(name), after: st}
 	c.stage(before)
-	if c.srv.tx != 'E' { // in a failed transaction the server has to say so
+	// In a failed transaction the server has to say so, and whether it is in one is not known while it has not answered
+	// everything up to the last Sync.
+	if c.srv.tx != 'E' && c.replies.asked == 0 {
 		if p := c.srv.prepared.get(stmtKey{st, c.session.stmt}); p != nil && (p.confirmed || p.region == c.region) {
 			c.replies.pushData(replySayParsed, d)
 			return replaced, nil
@@ -439,7 +465,7 @@ func (c *client) addPrepared(st *stmt) *prepared {
 			break
 		}
 		s.prepared.remove(c.p.stmts, old)
-		c.appendClose(old.name)
+		c.appendClose(old.name, old.name)
 	}
 	p, replaced := s.prepared.add(c.p.stmts, stmtKey{st, c.session.stmt}, c.region)
 	if replaced != nil {
@@ -462,9 +488,10 @@ func appendParseBody(b []byte, name, body string) []byte {
 	return append(b, body...)
 }
 
-func (c *client) appendClose(name string) {
+// appendClose closes a statement on the server. Should the server skip that, again is closed when it is next used.
+func (c *client) appendClose(name, again string) {
 	c.fwd = appendCloseStatement(c.fwd, name)
-	c.replies.pushData(replyCloseOwn, replyData{})
+	c.replies.pushData(replyCloseOwn, replyData{name: again})
 }
 
 func appendCloseStatement(b []byte, name string) []byte {
@@ -478,7 +505,7 @@ func appendCloseStatement(b []byte, name string) []byte {
 // closeOwn closes what earlier users of the server have left to be closed.
 func (c *client) closeOwn() {
 	for _, name := range c.srv.toClose {
-		c.appendClose(name)
+		c.appendClose(name, name)
 	}
 	c.srv.toClose = c.srv.toClose[:0]
 }
@@ -504,7 +531,7 @@ func (c *client) unnamedStatement(typ byte, body []byte, whole bool, before []by
 	switch typ {
 	case 'P':
 		c.unGen++
-		if whole && len(body) <= bufSize {
+		if whole && len(body) <= maxUnnamed {
 			c.unnamed = append(c.unnamed[:0], body...)
 		} else {
 			c.unnamed = nil
@@ -519,6 +546,9 @@ func (c *client) unnamedStatement(typ byte, body []byte, whole bool, before []by
 		c.replies.push(replyClose)
 		return unchanged, nil
 	}
+	if typ == 'B' && c.unSets {
+		c.dirty = c.mode != config.PoolSession
+	}
 	if s.unOwner == c.id && s.unGen == c.unGen {
 		c.replies.push(plainReply(typ))
 		return unchanged, nil
@@ -530,7 +560,7 @@ func (c *client) unnamedStatement(typ byte, body []byte, whole bool, before []by
 		c.replies.pushData(replyParseOwn, replyData{})
 		s.unOwner, s.unGen = c.id, c.unGen
 	} else {
-		c.appendClose("") // so that the server says that there is none, instead of using another client's
+		c.appendClose("", "") // so that the server says that there is none, instead of using another client's
 		s.unOwner = 0
 	}
 	c.replies.push(plainReply(typ))
@@ -546,15 +576,19 @@ func (c *client) noteQuery(msg []byte, whole bool) {
 	}
 }
 
-// noteText remembers what runs, and looks for functions whose effects the protocol does not show.
-func (c *client) noteText(text []byte, whole bool) {
+// noteText remembers what runs, and looks for functions whose effects the protocol does not show. It reports whether there
+// are, or may be, some.
+func (c *client) noteText(text []byte, whole bool) bool {
 	if i := bytes.IndexByte(text, 0); i >= 0 {
 		text = text[:i]
 	}
 	c.remember(text)
-	if c.mode != config.PoolSession && !c.dirty {
-		c.dirty = !whole || callsSetConfig(text)
+	if c.mode == config.PoolSession {
+		return false
 	}
+	sets := !whole || callsSetConfig(text)
+	c.dirty = c.dirty || sets
+	return sets
 }
 
 // callsSetConfig reports whether text mentions set_config, in any case.

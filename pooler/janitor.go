@@ -2,6 +2,7 @@ package pooler
 
 import (
 	"fmt"
+	"runtime/debug"
 	"time"
 
 	"pgdrover/internal/config"
@@ -41,6 +42,9 @@ func (p *Pooler) janitor() {
 		p.sweepClients()
 		p.sweepIdleDatabases(pools)
 		p.statsPeriod()
+		if n%trimTicks == 0 {
+			p.trim()
+		}
 	}
 }
 
@@ -248,6 +252,23 @@ func (p *Pooler) sweepIdleDatabases(pools []*pool) {
 	p.mu.Unlock()
 	for _, d := range gone {
 		p.removeDatabase(d, "autodb_idle_timeout")
+	}
+}
+
+// trimTicks is how many ticks lie between looks at what logins have left behind, and trimLogins how many there have
+// to be for it to be worth while.
+const (
+	trimTicks  = 30
+	trimLogins = 200
+)
+
+// trim gives memory back that only logins needed: stacks, TLS handshakes, startup packets. Idle clients are to
+// cost little, and without traffic the collector would not come round for minutes.
+func (p *Pooler) trim() {
+	n := p.lastID.Load()
+	if n-p.trimmedAt >= trimLogins {
+		p.trimmedAt = n
+		debug.FreeOSMemory()
 	}
 }
 

@@ -266,7 +266,7 @@ func (p *Pooler) authenticate(c *client, nc net.Conn, st *startup, addr peerAddr
 	}
 	method := auth.Method(cfg.AuthType)
 	req := auth.Request{
-		User: st.user, ScramIterations: cfg.ScramIterations, PeerUser: addr.osUser, Ident: l.ident, MockLike: p.mockLike(cfg),
+		User: st.user, ScramIterations: cfg.ScramIterations, PeerUser: addr.osUser, Ident: l.ident, MockLike: l.mock.kind, MockIterations: l.mock.iterations,
 	}
 	if st.tls != nil {
 		req.ChannelBinding = l.binding
@@ -310,25 +310,6 @@ func (p *Pooler) authenticate(c *client, nc net.Conn, st *startup, addr peerAddr
 		res.Plain = req.Secret.Reveal() // from auth_query; what auth_file holds is found anyway
 	}
 	return res, err
-}
-
-// mockLike returns the kind of secret that most users have, which users that do not exist pretend to have too.
-func (p *Pooler) mockLike(cfg *config.Config) auth.Kind {
-	n := map[auth.Kind]int{}
-	i := 0
-	for _, u := range cfg.Users {
-		n[auth.ParseSecret(string(u.Password)).Kind()]++
-		if i++; i == 16 {
-			break
-		}
-	}
-	best := auth.KindSCRAM
-	for k, c := range n {
-		if k != auth.KindNone && c > n[best] {
-			best = k
-		}
-	}
-	return best
 }
 
 // serveClient finishes the login of a client of a pool, and serves it until it has gone.

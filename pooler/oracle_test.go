@@ -114,7 +114,9 @@ func TestClientsOnSharedServersSeeWhatTheyWouldSeeAlone(t *testing.T) {
 		for _, c := range all {
 			c.leave()
 		}
-		f.pl.takeIdle(func(s *server) bool { s.close("test is over"); return true })
+		for _, s := range f.pl.takeIdle(func(*server) bool { return true }) {
+			s.close("test is over")
+		}
 		if f.idle() != 0 {
 			t.Fatal("servers are left")
 		}

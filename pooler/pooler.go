@@ -41,6 +41,7 @@ type Pooler struct {
 	blocked    atomic.Int32
 	shutdown   atomic.Uint32 // 0, or 1 + ShutdownMode
 	lastID     atomic.Uint64
+	trimmedAt  uint64       // lastID when memory was last given back; of the janitor
 	logins     atomic.Int32 // clients that have not logged in yet
 	slots      atomic.Int32 // clients counted against max_client_conn
 	killErrs   sync.Map     // *client -> *Error
@@ -52,7 +53,7 @@ type Pooler struct {
 	counters  map[poolKey]*poolCounters // outlive pools; guarded by mu
 	clients   map[uint64]*client        // that have logged in; guarded by mu
 	admins    map[uint64]*adminClient   // guarded by mu
-	entering  map[net.Conn]struct{}      // in login; guarded by mu
+	entering  map[net.Conn]struct{}     // in login; guarded by mu
 	keys      map[string]any            // cancel keys -> *client or *adminClient; guarded by mu
 	change    chan struct{}             // closed and replaced when servers or clients go; guarded by mu
 	listeners []net.Listener            // guarded by mu
@@ -80,6 +81,7 @@ type live struct {
 	ident     *auth.Ident
 	clientTLS sideTLS
 	binding   []byte             // channel binding data of our certificate, nil without one
+	mock      mock               // what users that do not exist look like
 	serverTLS map[string]sideTLS // by database; "" is the global one
 }
 
@@ -93,6 +95,7 @@ type database struct {
 	clients  atomic.Int32
 	usedAt   atomic.Int64 // for autodb_idle_timeout
 	dropped  atomic.Bool
+	ddl      atomic.Uint64 // counts commands seen that may change what a statement returns
 }
 
 // user is what belongs to a user's name, as a login or on servers.
@@ -159,7 +162,7 @@ func (p *Pooler) Prepare(_, next *config.Config) (commit func(), err error) {
 
 // derive makes everything that depends on one configuration, reading its TLS files.
 func derive(next *config.Config) (_ *live, err error) {
-	l := &live{cfg: next, serverTLS: map[string]sideTLS{}}
+	l := &live{cfg: next, serverTLS: map[string]sideTLS{}, mock: mockOf(next)}
 	if next.HBA != nil {
 		if l.hba, err = auth.ParseHBA(next.AuthHBAFile, next.HBA); err != nil {
 			return nil, err

@@ -75,7 +75,7 @@ func (c *client) relayStep() bool {
 			c.relayErr = err
 			return true
 		}
-		c.sin.w += n
+		c.sin.took(n, more)
 		out, err := c.consume()
 		if err != nil {
 			c.relayErr = err
@@ -141,6 +141,7 @@ func (c *client) releasable() bool {
 
 // answered is called when relay is through.
 func (c *client) answered() error {
+	c.sin.rest()
 	s := c.srv
 	if s == nil || !c.replies.empty() || c.copyIn || c.body > 0 {
 		return nil
@@ -348,6 +349,9 @@ func (c *client) serverMessage(typ byte, msg []byte, whole bool) (swallow bool, 
 		c.parameterStatus(msg, whole)
 	case 'G':
 		c.copyIn = !c.replies.copyStarted()
+		if c.replies.head() == replyExecute && c.replies.asked == 0 {
+			c.unsynced = true // the COPY swallows the Syncs that came before it
+		}
 	case 'W':
 		c.copyBoth = true
 	case 'A', 'N', 'H', 'V', 'c':
@@ -385,11 +389,14 @@ func (c *client) serverError(msg []byte) {
 	if fatalSeverity(msg) {
 		c.sawFatal = true
 	}
-	if c.replies.head() == replyBind && errorCode(msg) == "0A000" {
+	if k := c.replies.head(); (k == replyBind || k == replyDescribe) && errorCode(msg) == "0A000" {
 		// "cached plan must not change result type": the statement has to be prepared anew.
 		c.srv.forgetAll(c.p.stmts)
 	}
 	c.replies.fail(c.undo)
+	if c.replies.skipping {
+		c.unsynced = true // the server skips everything until a Sync comes, also where one was sent that a COPY has swallowed
+	}
 }
 
 // commandTag looks for commands whose effects outlive the transaction.
@@ -412,7 +419,14 @@ func (c *client) commandTag(tag []byte) {
 			c.listens = true
 		case string(tag) == "UNLISTEN\x00":
 		}
+	case 'A', 'C': // ALTER, CREATE; not CLOSE, COPY, COMMIT, CALL
+		if tag[1] == 'L' && tag[2] == 'T' || tag[1] == 'R' {
+			c.db.ddl.Add(1)
+		}
 	case 'D':
+		if tag[1] == 'R' { // DROP
+			c.db.ddl.Add(1)
+		}
 		switch string(tag) {
 		case "DISCARD ALL\x00":
 			c.srv.discarded()
@@ -431,8 +445,6 @@ func (c *client) forgetStatements() {
 	}
 	c.srv.prepared.clear(c.p.stmts)
 	c.srv.nPrepared.Store(0)
-	c.srv.unOwner = 0
-	c.unnamed = nil
 	for name := range c.stmts {
 		c.setStmt(name, nil)
 	}

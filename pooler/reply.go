@@ -37,6 +37,7 @@ type replyData struct {
 type replies struct {
 	kinds ring[replyKind]
 	data  ring[replyData]
+	asked int // how many of kinds are answered with ReadyForQuery
 	// skipping: an error was reported and no Sync has been forwarded since, so the server ignores everything.
 	skipping bool
 }
@@ -47,6 +48,9 @@ func (q *replies) push(k replyKind) {
 			return
 		}
 		q.skipping = false
+	}
+	if k <= replySync {
+		q.asked++
 	}
 	q.kinds.push(k)
 }
@@ -66,7 +70,11 @@ func (q *replies) head() replyKind {
 	return *q.kinds.at(0)
 }
 
-func (q *replies) pop() { q.kinds.pop() }
+func (q *replies) pop() {
+	if q.kinds.pop() <= replySync {
+		q.asked--
+	}
+}
 
 // fail drops what an error of the server makes it skip: everything up to the next Sync. undo is called for the
 // entries that carry data, newest first.
@@ -89,7 +97,7 @@ func (q *replies) fail(undo func(k replyKind, d *replyData)) {
 		}
 	}
 	for range n {
-		q.kinds.pop()
+		q.pop()
 	}
 	for range nd {
 		q.data.pop()
@@ -107,6 +115,7 @@ func (q *replies) copyStarted() (ended bool) {
 	if q.head() == replyExecute {
 		for ; i > 1; i-- {
 			q.kinds.remove(1)
+			q.asked--
 		}
 	}
 	return ended
@@ -123,7 +132,7 @@ func (q *replies) reset(undo func(k replyKind, d *replyData)) {
 	}
 	q.kinds.clear()
 	q.data.clear()
-	q.skipping = false
+	q.asked, q.skipping = 0, false
 }
 
 // ring is a first-in first-out queue that grows as needed and gives large memory back when it is empty.

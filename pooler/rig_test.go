@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -37,7 +39,17 @@ func newRig(tb testing.TB, settings string) *rig {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	tb.Cleanup(p.Close)
+	tb.Cleanup(func() {
+		for _, pl := range p.allPools() { // a failed test may have left some
+			pl.mu.Lock()
+			left := slices.Collect(maps.Keys(pl.servers))
+			pl.mu.Unlock()
+			for _, s := range left {
+				s.close("test is over")
+			}
+		}
+		p.Close()
+	})
 	return &rig{p: p}
 }
 
@@ -52,7 +64,7 @@ func (r *rig) pool(mode config.PoolMode) *fakePool {
 	d, _ := r.p.findDatabase(name)
 	pl := r.p.findPool(d, "app", "none")
 	set := *pl.conf.Load()
-	set.PoolMode, set.PoolSize, set.ServerRoundRobin = mode, 0, true
+	set.PoolMode, set.ServerRoundRobin = mode, true
 	pl.conf.Store(&set)
 	return &fakePool{r, pl}
 }
@@ -76,7 +88,11 @@ func (f *fakePool) server(piece func(int) int) *fakeServer {
 	}
 	s.prepared.init()
 	f.pl.mu.Lock()
+	set := *f.pl.conf.Load()
 	f.pl.servers[s] = struct{}{}
+	set.PoolSize = len(f.pl.servers)
+	f.pl.conf.Store(&set)
+	f.pl.retryAt = 1 << 62
 	f.pl.idle = append(f.pl.idle, s)
 	f.pl.mu.Unlock()
 	return &fakeServer{s, mem, b}
@@ -116,6 +132,9 @@ var errIdle = errors.New("the session waits for its client")
 func (c *fakeClient) drive(p []byte) error {
 	c.mem.feed(p)
 	for c.mem.unread() > 0 {
+		if c.srv == nil && (&fakePool{pl: c.pool}).idle() == 0 {
+			return errors.New("no server is idle")
+		}
 		if !c.step() {
 			continue
 		}

@@ -87,7 +87,6 @@ func (s *server) reported(name, value string) {
 func (s *server) discarded() {
 	s.prepared.clear(s.pool.p.stmts)
 	s.nPrepared.Store(0)
-	s.unOwner = 0
 	// What is reported has come as ParameterStatus; the rest is back to its default.
 	s.session = newSession(envKeep(s.session.all, func(n string) bool { _, ok := envGet(s.base, n); return ok }))
 }
@@ -150,6 +149,7 @@ func appendQuery(b []byte, query string) []byte {
 // the stream has come to ReadyForQuery; with any other error the connection is unusable.
 func (s *server) exchange(msg []byte, timeout time.Duration, each func(typ byte, body []byte) error) error {
 	var failed error
+	s.unOwner = 0 // a query of ours destroys the unnamed statement
 	deadline := time.Now().Add(timeout)
 	err := s.conn.within(timeout, func(nc net.Conn) error {
 		if _, err := nc.Write(msg); err != nil {

@@ -10,14 +10,22 @@ import (
 // stmt is the text of a prepared statement with its parameter types, as a Parse message carries them
 // behind the name: query, 0, int16 count, int32 OIDs. Equal statements share one stmt.
 type stmt struct {
+	stmtID
+	sets bool // it calls set_config
+	refs int  // guarded by stmtTable.mu
+}
+
+// stmtID is what makes statements one. A text that is prepared after a table was altered is another statement than the same
+// text before: what the server has of the old one cannot return the new columns.
+type stmtID struct {
 	body string
-	refs int // guarded by stmtTable.mu
+	ddl  uint64 // database.ddl when it was parsed
 }
 
 // stmtTable holds every statement that some client or server knows.
 type stmtTable struct {
 	mu    sync.Mutex
-	m     map[string]*stmt // guarded by mu
+	m     map[stmtID]*stmt // guarded by mu
 	bytes int              // guarded by mu
 
 	prefix string // of our names on servers; random, so that no client meets it by chance
@@ -26,17 +34,17 @@ type stmtTable struct {
 func newStmtTable() *stmtTable {
 	var b [4]byte
 	_, _ = rand.Read(b[:]) // never fails
-	return &stmtTable{m: map[string]*stmt{}, prefix: "PGDROVER_" + hex.EncodeToString(b[:]) + "_"}
+	return &stmtTable{m: map[stmtID]*stmt{}, prefix: "PGDROVER_" + hex.EncodeToString(b[:]) + "_"}
 }
 
 // intern returns the statement with this body and counts one reference to it.
-func (t *stmtTable) intern(body []byte) *stmt {
+func (t *stmtTable) intern(body []byte, ddl uint64) *stmt {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	s := t.m[string(body)]
+	s := t.m[stmtID{string(body), ddl}]
 	if s == nil {
-		s = &stmt{body: string(body)}
-		t.m[s.body] = s
+		s = &stmt{stmtID: stmtID{string(body), ddl}, sets: callsSetConfig(body)}
+		t.m[s.stmtID] = s
 		t.bytes += len(s.body)
 	}
 	s.refs++
@@ -58,7 +66,7 @@ func (t *stmtTable) unref(s *stmt) {
 	}
 	t.mu.Lock()
 	if s.refs--; s.refs == 0 {
-		delete(t.m, s.body)
+		delete(t.m, s.stmtID)
 		t.bytes -= len(s.body)
 	}
 	t.mu.Unlock()

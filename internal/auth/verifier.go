@@ -40,6 +40,8 @@ type Request struct {
 	// MockLike is the kind of secret that most users have: a user that does not exist behaves like one that
 	// has such a secret. Zero means KindSCRAM.
 	MockLike Kind
+	// MockIterations is the iteration count of made-up SCRAM secrets; 0 means ScramIterations.
+	MockIterations int
 	// ScramIterations is used for secrets made on the fly; 0 means DefaultIterations.
 	ScramIterations int
 
@@ -156,7 +158,11 @@ func (v *Verifier) Authenticate(ctx context.Context, m Messenger, req Request) (
 		l.doomed = "no password is stored"
 	}
 	if l.doomed != "" {
-		l.secret = v.mockSecret(req.User, req.MockLike, l.iterations)
+		n := l.iterations
+		if req.MockIterations > 0 {
+			n = req.MockIterations
+		}
+		l.secret = v.mockSecret(req.User, req.MockLike, n)
 	}
 	res, err := l.run(ctx)
 	if err != nil {

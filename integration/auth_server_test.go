@@ -1,0 +1,155 @@
+package integration
+
+import (
+	"context"
+	"fmt"
+	osuser "os/user"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"pgdrover/internal/pgtest"
+)
+
+func pgtestUser(tb testing.TB) string {
+	tb.Helper()
+	u, err := osuser.Current()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return u.Username
+}
+
+func TestServersAreLoggedInToByEachMethod(t *testing.T) {
+	t.Parallel()
+	for _, method := range []string{"trust", "password", "md5", "scram-sha-256"} {
+		t.Run(method, func(t *testing.T) {
+			t.Parallel()
+			pg := pgtest.Start(t, pgtest.WithAuth(method), pgtest.WithUser("app", "secret"))
+			b := startBouncer(t, "auth_type = \"plain\"\nserver_login_retry = 1\n", "[users.app]\npassword = \"secret\"\n[users.admin]\npassword = \"admin\"\n"+
+				pgDatabase("db", pg, "")+pgDatabase("forced", pg, "user = \"app\"\npassword = \"secret\"")+pgDatabase("wrong", pg, "user = \"app\"\npassword = \"wrong\""))
+			ctx := testContext(t)
+			for _, db := range []string{"db", "forced"} {
+				if err := b.tryLogin(ctx, db, "app", "secret"); err != nil {
+					t.Errorf("%s: %v", db, err)
+				}
+			}
+			if method == "trust" {
+				return
+			}
+			if got, want := codeOf(b.tryLogin(ctx, "wrong", "app", "secret")), `28P01 password authentication failed for user "app"`; got != want {
+				t.Errorf("a wrong password of ours: got %s, want the server's own words %s", got, want)
+			}
+		})
+	}
+}
+
+// Only the SCRAM secret is stored, the same as in pg_authid: nobody but the client knows the password.
+func TestSCRAMSecretsPassThrough(t *testing.T) {
+	t.Parallel()
+	pg := pgtest.Start(t, pgtest.WithUser("app", "secret"), pgtest.WithUser("other", "secret"))
+	ctx := testContext(t)
+	secret := rolpassword(t, pg, "app")
+	admin := "[users.admin]\npassword = \"admin\"\n"
+	list := filepath.Join(t.TempDir(), "userlist.txt")
+	save(t, list, fmt.Sprintf("%q %q\n", "app", secret))
+	for name, b := range map[string]*bouncer{
+		"TOML":         startBouncer(t, "auth_type = \"scram-sha-256\"\n", fmt.Sprintf("[users.app]\npassword = %q\n", secret)+admin+pgDatabase("db", pg, "")),
+		"userlist.txt": startBouncer(t, fmt.Sprintf("auth_type = \"md5\"\nauth_file = %q\n", list), admin+pgDatabase("db", pg, "")),
+	} {
+		if err := b.tryLogin(ctx, "db", "app", "secret"); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		b.Admin("RECONNECT")
+		if err := b.tryLogin(ctx, "db", "app", "secret"); err != nil {
+			t.Errorf("%s, after RECONNECT: %v", name, err)
+		}
+	}
+	// Another salt is another secret, which proves nothing to this server.
+	b := startBouncer(t, "auth_type = \"scram-sha-256\"\n", fmt.Sprintf("[users.app]\npassword = %q\n", rolpassword(t, pg, "other"))+admin+pgDatabase("db", pg, ""))
+	if err := b.tryLogin(ctx, "db", "app", "secret"); err == nil {
+		t.Error("a secret with another salt passed through")
+	}
+}
+
+// A rotated password: the new secret is in both places, sessions go on, new ones use it.
+func TestARotatedSecretPassesThrough(t *testing.T) {
+	t.Parallel()
+	pg := pgtest.Start(t, pgtest.WithUser("app", "one"))
+	ctx := testContext(t)
+	tables := func() string {
+		return fmt.Sprintf("[users.app]\npassword = %q\n[users.admin]\npassword = \"admin\"\n", rolpassword(t, pg, "app")) + pgDatabase("db", pg, "")
+	}
+	set := "auth_type = \"scram-sha-256\"\npool_mode = \"transaction\"\nserver_login_retry = 1\n"
+	b := startBouncer(t, set, tables())
+	if err := b.tryLogin(ctx, "db", "app", "one"); err != nil {
+		t.Fatal(err)
+	}
+	pg.MustExec(t, "postgres", "ALTER ROLE app PASSWORD 'two'")
+	b.Write(set, tables())
+	b.Admin("RELOAD", "RECONNECT db")
+	if err := b.tryLogin(ctx, "db", "app", "two"); err != nil {
+		t.Errorf("the new password: %v", err)
+	}
+	if err := b.tryLogin(ctx, "db", "app", "one"); err == nil {
+		t.Error("the old password still works")
+	}
+}
+
+func TestAuthQueryFindsUsersThatAreListedNowhere(t *testing.T) {
+	t.Parallel()
+	pg := pgtest.Start(t, pgtest.WithUser("app", "secret"), pgtest.WithUser("other", "secret"))
+	b := startBouncer(t, "auth_type = \"scram-sha-256\"\nauth_user = \"postgres\"\n",
+		"[users.admin]\npassword = \"admin\"\n[users.postgres]\npassword = \"postgres\"\n"+pgDatabase("db", pg, ""))
+	ctx := testContext(t)
+	if err := b.tryLogin(ctx, "db", "app", "secret"); err != nil {
+		t.Errorf("app: %v", err)
+	}
+	if got := codeOf(b.tryLogin(ctx, "db", "app", "wrong")); got != "28P01 SASL authentication failed" {
+		t.Errorf("a wrong password: got %s", got)
+	}
+	if got := codeOf(b.tryLogin(ctx, "db", "nobody", "wrong")); got != "28P01 SASL authentication failed" {
+		t.Errorf("an unknown user: got %s", got)
+	}
+	pg.MustExec(t, "postgres", "ALTER ROLE other PASSWORD 'changed'")
+	if err := b.tryLogin(ctx, "db", "other", "changed"); err != nil {
+		t.Errorf("a password that was changed on the server: %v", err)
+	}
+}
+
+// A wrong password against a SCRAM secret costs milliseconds of CPU. Sessions that are in already must get their turn
+// all the same.
+func TestALoginStormDoesNotBlockQueries(t *testing.T) {
+	t.Parallel()
+	pg := pgtest.Start(t, pgtest.WithUser("app", "secret"))
+	users := fmt.Sprintf("[users.app]\npassword = %q\n[users.admin]\npassword = \"admin\"\n", rolpassword(t, pg, "app"))
+	b := startBouncer(t, "auth_type = \"plain\"\npool_mode = \"transaction\"\nmax_client_conn = 500\n", users+pgDatabase("db", pg, "password = \"secret\""))
+	ctx := testContext(t)
+	conn := b.connectAs(ctx, "db", "app", "secret")
+	mustOne(ctx, t, conn, "SELECT 1")
+	storm, stop := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	var refused atomic.Int64
+	for i := range 40 {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			for n := 0; storm.Err() == nil; n++ {
+				if err := b.tryLogin(storm, "db", "app", fmt.Sprint("wrong", i, n)); codeOf(err) == "28P01 password authentication failed" {
+					refused.Add(1)
+				}
+			}
+		}()
+	}
+	// As many queries as logins is far more than a queue with the logins in front would let through.
+	done := int64(0)
+	for ; (done < 50 || refused.Load() < 50) && ctx.Err() == nil; done++ {
+		mustOne(ctx, t, conn, "SELECT 1")
+	}
+	stop()
+	wg.Wait()
+	if n := refused.Load(); done < n {
+		t.Errorf("%d queries were answered while %d logins were refused", done, n)
+	}
+}

@@ -1,0 +1,49 @@
+package integration
+
+import (
+	"strings"
+	"testing"
+)
+
+// TestCopyAnswersAsPostgreSQL covers COPY in both protocols, with the client's and the server's ends of it failing, and
+// clients that send without waiting.
+func TestCopyAnswersAsPostgreSQL(t *testing.T) {
+	t.Parallel()
+	const table = "! DROP TABLE IF EXISTS c; CREATE TABLE c (a int, b text)\n"
+	const count = "\n> Q SELECT count(*), sum(a) FROM c\n< Z\n"
+	row := "> d 1\\tx\\n\n"
+	row = strings.ReplaceAll(row, `\t`, "\t")
+	newLab(t, "").compare(t, []dialogue{
+		{name: "in, simple", script: table + "> Q COPY c FROM STDIN\n< G\n" + row + row + "> c\n< Z" + count},
+		{name: "in, without waiting", script: table + "> Q COPY c FROM STDIN\n" + row + row + "> c\n< Z" + count},
+		{name: "in, without waiting, and more behind it", script: table + "> Q COPY c FROM STDIN\n" + row + "> c\n> Q SELECT 1\n> Q COPY c FROM STDIN\n" + row + "> c\n< Z Z Z" + count},
+		{name: "in, nothing", script: table + "> Q COPY c FROM STDIN\n< G\n> c\n< Z" + count},
+		{name: "in, the client fails", script: table + "> Q COPY c FROM STDIN\n< G\n" + row + "> f no more\n< Z" + count},
+		{name: "in, the server fails while the client goes on", script: table + "> Q COPY c FROM STDIN\n< G\n> d bad\\n\n< E\n" + strings.Repeat(row, 50) + "> c\n< Z" + count},
+		{name: "in, the server fails and the client goes on later", script: table + "> Q COPY c FROM STDIN\n< G\n> d bad\\n\n< E Z\n" + row + "> c\n> Q SELECT 1\n< Z" + count},
+		{name: "in, refused", script: table + "> Q COPY nowhere FROM STDIN\n" + row + "> c\n> Q SELECT 1\n< Z Z" + count},
+		{name: "in, several statements", script: table + "> Q SELECT 1; COPY c FROM STDIN; SELECT 2; COPY c FROM STDIN; SELECT 3\n< G\n" + row + "> c\n< G\n" + row + "> c\n< Z" + count},
+		{name: "in, in a transaction", skip: noStmt, script: table + "> Q BEGIN\n< Z\n> Q COPY c FROM STDIN\n< G\n" + row + "> c\n< Z\n> Q ROLLBACK\n< Z" + count},
+		{name: "in, fails in a transaction", skip: noStmt, script: table + "> Q BEGIN\n< Z\n> Q COPY c FROM STDIN\n< G\n> d x\\n\n> c\n< Z\n> Q COMMIT\n< Z" + count},
+		{name: "in, extended", script: table + "> P - COPY c FROM STDIN\n> B - -\n> DP -\n> E -\n> H\n< G\n" + row + "> c\n> S\n< Z" + count},
+		// libpq sends Sync together with Execute. The COPY swallows it, and another one ends the COPY; in between the server
+		// was given to others.
+		{name: "in, extended, with a Sync before the data", script: table + "> P - COPY c FROM STDIN\n> B - -\n> E -\n> S\n< G\n" + row + "> c\n> S\n< Z" + count},
+		{name: "in, extended, with a Sync before the data and a pause before the last", script: table + "> P - COPY c FROM STDIN\n> B - -\n> E -\n> S\n< G\n" + row + "> c\n> H\n< C\n> S\n< Z" + count},
+		{name: "in, extended, without waiting", script: table + "> P - COPY c FROM STDIN\n> B - -\n> E -\n> S\n" + row + row + "> c\n> S\n> Q SELECT 1\n< Z Z" + count},
+		{name: "in, extended, the server fails", script: table + "> P - COPY c FROM STDIN\n> B - -\n> E -\n> S\n< G\n> d bad\\n\n< E\n" + row + "> c\n> S\n< Z" + count},
+		{name: "in, extended, the server fails and the client asks for something else", script: table + "> P - COPY c FROM STDIN\n> B - -\n> E -\n> S\n< G\n> d bad\\n\n< E\n1> Q SELECT 'other'\n1< Z\n> P - SELECT 1\n> B - -\n> S\n< Z" + count,
+			skip: map[string]string{"tx": "two clients, one server", "pieces": "two clients, one server", "stmt": "two clients, one server"}},
+		{name: "in, extended, the client fails", script: table + "> P - COPY c FROM STDIN\n> B - -\n> E -\n> S\n< G\n" + row + "> f enough\n> S\n< Z" + count},
+		{name: "in, extended, Sync and Flush before CopyDone are ignored", script: table + "> P - COPY c FROM STDIN\n> B - -\n> E -\n> H\n< G\n" + row + "> S\n> H\n" + row + "> S\n> c\n> S\n< Z" + count},
+		{name: "in, extended, refused", script: table + "> P - COPY nowhere FROM STDIN\n> B - -\n> E -\n> S\n" + row + "> c\n> S\n< Z Z" + count},
+		{name: "a query in the middle", script: table + "> Q COPY c FROM STDIN\n< G\n" + row + "> Q SELECT 1\n< EOF"},
+		{name: "data without COPY is ignored", script: table + row + "> c\n> f x\n> Q SELECT 1\n< Z" + count},
+		{name: "data without COPY in a transaction is ignored", skip: noStmt, script: table + "> Q BEGIN\n< Z\n" + row + "> c\n> Q SELECT 1\n< Z\n> Q COMMIT\n< Z" + count},
+		{name: "out, simple", script: "> Q COPY (SELECT g, repeat('x', g) FROM generate_series(1, 300) g) TO STDOUT\n< Z"},
+		{name: "out, extended, binary", script: "> P - COPY (SELECT 1) TO STDOUT (FORMAT binary)\n> B - -\n> E -\n> S\n< Z"},
+		{name: "out, fails in the middle", script: "> Q COPY (SELECT 10 / (g - 5) FROM generate_series(1, 9) g) TO STDOUT\n< Z\n> Q SELECT 1\n< Z"},
+		{name: "out and in in one packet", script: table + "> Q COPY (SELECT 1) TO STDOUT; COPY c FROM STDIN\n" + row + "> c\n> Q COPY c TO STDOUT\n< Z Z"},
+		{name: "large data", script: table + "> Q COPY c FROM STDIN\n< G\n> d 1\t" + strings.Repeat("y", 300_000) + "\\n\n" + strings.Repeat(row, 500) + "> c\n< Z\n> Q SELECT count(*), sum(length(b)) FROM c\n< Z\n> Q COPY c TO STDOUT\n< Z"},
+	})
+}

@@ -335,11 +335,11 @@ func TestLog(t *testing.T) {
 	_, _ = c.Exec(ctx, "SELECT $1::text", "credit-card-4712")
 	_ = c.Close(ctx)
 	_, err = pgx.Connect(ctx, dsn("guessed-wrong"))
-	wantError(t, err, "28P01", "password authentication failed")
+	wantError(t, err, "28P01", "SASL authentication failed")
 	b.Admin("SET verbose = 0", "RELOAD", "PAUSE db", "RESUME db", "ALTER USER app SET pool_size = 3")
 	for _, want := range []string{
 		"login attempt: successful", "new connection to server", "closing because: client close request",
-		"pooler error: password authentication failed", "PAUSE db", "RESUME db", "RELOAD",
+		"pooler error: SASL authentication failed", "admin command", "PAUSE database=db", "RESUME database=db",
 	} {
 		b.awaitLog(want, 1)
 	}

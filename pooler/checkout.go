@@ -221,7 +221,7 @@ func (c *client) linkTo(s *server) {
 	s.linkedAt.Store(t)
 	c.linkedAt.Store(t)
 	c.state.Store(stateActive)
-	c.sawFatal = false
+	c.sawFatal, c.sentNothing = false, false
 	c.held = nil
 }
 

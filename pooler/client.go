@@ -28,7 +28,6 @@ type client struct {
 	loginName string
 	addr      peerAddr
 	tls       string
-	params    map[string]string // startup packet
 	creds     auth.Result
 	cancelKey []byte
 	mode      config.PoolMode
@@ -66,10 +65,11 @@ type client struct {
 	dirty   bool             // unreported parameters may have changed: ask before the server is released
 	listens bool             // LISTEN was seen while linked
 
-	retry    bool   // the unit now on its way may be sent again: nothing of it has been answered
-	unitFrom int    // where in `in` it begins
-	held     []byte // a FATAL kept back while retry is possible
-	sawFatal bool   // the linked server has said FATAL
+	retry       bool   // the unit now on its way may be sent again: nothing of it has been answered
+	unitFrom    int    // where in `in` it begins
+	sentNothing bool   // the server did not take a byte of it
+	held        []byte // a FATAL kept back while retry is possible
+	sawFatal    bool   // the linked server has said FATAL
 
 	srv    *server // linked server; written by the owner under mu
 	mu     sync.Mutex
@@ -164,10 +164,11 @@ func (c *client) kill(e *Error) {
 	c.interrupt(reasonKill)
 }
 
-// takeReasons resumes the connections and returns why they were interrupted.
+// takeReasons resumes the connections and returns why they were interrupted. In duplex mode the server's is resumed by pump, which
+// would otherwise not notice that it was meant too.
 func (c *client) takeReasons() reason {
 	c.conn.resume()
-	if c.srv != nil {
+	if c.duplex == nil && c.srv != nil {
 		c.srv.conn.resume()
 	}
 	return reason(c.reasons.Swap(0))

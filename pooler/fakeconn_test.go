@@ -23,6 +23,7 @@ type memConn struct {
 	keep    bool   // whether written is kept
 
 	answer func(p []byte) []byte
+	gone   func() bool     // whether the peer has hung up behind its answer
 	piece  func(n int) int // how much of n bytes one read or write takes; nil for all
 }
 
@@ -46,14 +47,6 @@ func (c *memConn) feed(p []byte) {
 func (c *memConn) hangUp() {
 	c.mu.Lock()
 	c.eof = true
-	c.mu.Unlock()
-	c.cond.Broadcast()
-}
-
-// allow gives room for n more bytes to be written.
-func (c *memConn) allow(n int) {
-	c.mu.Lock()
-	c.room = n
 	c.mu.Unlock()
 	c.cond.Broadcast()
 }
@@ -130,6 +123,7 @@ func (c *memConn) put(p []byte) (int, error) {
 	}
 	if c.answer != nil && n > 0 {
 		c.in = append(c.in, c.answer(p[:n])...)
+		c.eof = c.eof || c.gone != nil && c.gone()
 		c.cond.Broadcast()
 	}
 	if n < len(p) {

@@ -46,13 +46,17 @@ func FuzzClientStream(f *testing.F) {
 		bytes.Join([][]byte{msg('Q', "copy in\x00"), msg('d', "1\n"), msg('c'), msg('Q', "select 2\x00")}, nil),
 		bytes.Join([][]byte{msg('Q', "copy in\x00"), msg('d', "1\n"), msg('f', "no\x00"), msg('d', "late"), msg('S')}, nil),
 		msg('B', "\x00", strings.Repeat("s", 20000), "\x00"), msg('P', strings.Repeat("s", 20000)), msg('D', "S"), msg('C', ""),
-		append(msg('d', strings.Repeat("z", 20000)), msg('S')...), {'Q', 0xff, 0xff, 0xff, 0xff}, {'Q', 0, 0, 0, 3}, msg('Z'), {0},
+		append(msg('d', strings.Repeat("z", 20000)), msg('S')...),
+		{'Q', 0xff, 0xff, 0xff, 0xff},
+		{'Q', 0, 0, 0, 3},
+		msg('Z'),
+		{0},
 		append(msg('Q', "begin\x00"), msg('S')...), msg('F', "\x00\x00\x00\x01"),
 	} {
 		f.Add(s, uint32(0))
 		f.Add(s, uint32(7))
 	}
-	r := newRig(f, "max_packet_size = 100000")
+	r := newRig(f, "max_packet_size = 100000\nserver_reset_query = \"\"")
 	f.Fuzz(func(t *testing.T, stream []byte, seed uint32) {
 		if len(stream) > 200000 {
 			t.Skip("too long to be of interest")
@@ -75,7 +79,6 @@ func FuzzClientStream(f *testing.F) {
 				t.Logf("the server got %s", b.broken)
 			}
 			if mode == config.PoolSession {
-				s.close("test is over") // says Terminate, unless the session did
 				got, rest := frames(s.mem.got())
 				sent, tail := frames(stream)
 				for _, m := range got {
@@ -98,9 +101,9 @@ func FuzzClientStream(f *testing.F) {
 					t.Fatalf("the server got %q at the end, which the client did not send", rest)
 				}
 			}
+			r.p.dropPool(fp.pl, "test is over")
 		}
-		c := r.p.stmts
-		if n, _ := c.size(); n > 200 {
+		if n, _ := r.p.stmts.size(); n > 200 {
 			t.Errorf("%d statement texts are left", n)
 		}
 	})
@@ -114,9 +117,12 @@ func FuzzServerStream(f *testing.F) {
 		msg('Z', "E"), msg('S', "a\x00b\x00"), msg('N', "\x00"), msg('A', "\x00\x00\x00\x01c\x00\x00"), msg('I'), msg('Z', "I"),
 	}, nil)
 	for _, s := range [][]byte{
-		all, msg('Z', "I"), msg('Z'), msg('1'), msg('G', "\x00\x00\x00"), msg('W', "\x00\x00\x00"), {'D', 0xff, 0xff, 0xff, 0xff, 1}, {'C', 0, 0, 0, 0},
+		all, msg('Z', "I"), msg('Z'), msg('1'), msg('G', "\x00\x00\x00"), msg('W', "\x00\x00\x00"),
+		{'D', 0xff, 0xff, 0xff, 0xff, 1},
+		{'C', 0, 0, 0, 0},
 		msg('D', strings.Repeat("x", 40000)), msg('N', strings.Repeat("x", 40000)), msg('E', strings.Repeat("x", 40000)), msg('S', strings.Repeat("x", 40000)),
-		msg('C', "SET\x00"), msg('C', "RESE"), msg('C', "DISCARD ALL\x00"), msg('C', "DEALLOCATE ALL\x00"), msg('E', "VFATAL\x00C57P01"), msg('E'), {'q', 0, 0, 0, 4},
+		msg('C', "SET\x00"), msg('C', "RESE"), msg('C', "DISCARD ALL\x00"), msg('C', "DEALLOCATE ALL\x00"), msg('E', "VFATAL\x00C57P01"), msg('E'),
+		{'q', 0, 0, 0, 4},
 	} {
 		f.Add(s, uint32(0), []byte{1, 2, 6, 4, 2, 12, 3})
 		f.Add(s, uint32(3), []byte{3, 4, 5, 6, 2, 7, 2, 10, 2, 9, 11})
@@ -227,7 +233,10 @@ func FuzzReadStartup(f *testing.F) {
 	for _, s := range [][]byte{
 		packet(3<<16, "user\x00a\x00\x00"), packet(codeSSL, ""), append(packet(codeSSL, ""), packet(3<<16, "user\x00a\x00\x00")...),
 		append(packet(codeGSSENC, ""), packet(codeGSSENC, "")...), packet(codeCancel, "12345678"), packet(codeCancel, "1"), packet(codeSSL, "x"),
-		{0, 0, 0, 0}, {0xff, 0xff, 0xff, 0xff}, {tlsHandshake, 3, 1, 0, 5, 1, 0, 0, 1, 0}, {0, 0},
+		{0, 0, 0, 0},
+		{0xff, 0xff, 0xff, 0xff},
+		{tlsHandshake, 3, 1, 0, 5, 1, 0, 0, 1, 0},
+		{0, 0},
 	} {
 		f.Add(s)
 	}

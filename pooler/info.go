@@ -372,7 +372,9 @@ func (p *Pooler) Stats() []DatabaseStats {
 			totals[name] = stats.Totals{}
 		}
 	}
-	totals["pgbouncer"] = totals["pgbouncer"]
+	if _, ok := totals["pgbouncer"]; !ok {
+		totals["pgbouncer"] = stats.Totals{}
+	}
 	var out []DatabaseStats
 	for name, t := range totals {
 		out = append(out, DatabaseStats{Database: name, Total: t, Average: p.averages[name]})

@@ -69,7 +69,7 @@ func (p *Pooler) logServerOpened(s *server) {
 		return
 	}
 	p.log.Info().Uint64("server", s.id).Str("database", s.pool.key.database).Str("user", s.pool.key.user).
-		Str("addr", s.sc.RemoteAddr.String()).Uint32("pid", s.sc.PID).Msg("new connection to server")
+		Str("addr", s.sc.RemoteAddr.String()).Uint32("backend_pid", s.sc.PID).Msg("new connection to server")
 }
 
 // serverGone logs that a server was closed.
@@ -78,7 +78,7 @@ func (p *Pooler) serverGone(s *server, why string) {
 		return
 	}
 	p.log.Info().Uint64("server", s.id).Str("database", s.pool.key.database).Str("user", s.pool.key.user).
-		Uint32("pid", s.sc.PID).Dur("age", since(s.createdAt).Round(time.Millisecond)).Msg("closing because: " + why)
+		Uint32("backend_pid", s.sc.PID).Dur("age", since(s.createdAt).Round(time.Millisecond)).Msg("closing because: " + why)
 }
 
 func (p *Pooler) logOpenFailed(pl *pool, err error) {

@@ -264,7 +264,7 @@ func (p *Pooler) authenticate(c *client, nc net.Conn, st *startup, addr peerAddr
 	if isAdmin && st.user == "pgbouncer" && addr.unix && addr.uid == os.Getuid() {
 		return auth.Result{Method: auth.MethodPeer}, nil // PgBouncer's own door for local scripts
 	}
-	method := auth.Method(cfg.AuthType)
+	var method auth.Method
 	req := auth.Request{
 		User: st.user, ScramIterations: cfg.ScramIterations, PeerUser: addr.osUser, Ident: l.ident, MockLike: l.mock.kind, MockIterations: l.mock.iterations,
 	}

@@ -58,6 +58,7 @@ func (c *client) relayStep() bool {
 			c.relayErr = errDuplex
 			return true
 		case err != nil:
+			c.sentNothing = n == 0
 			c.relayErr = err
 			return true
 		}
@@ -292,6 +293,9 @@ var errOutOfStep = errors.New("server is out of step")
 // serverMessage takes note of one message of the server's, other than data. It reports whether the client gets it.
 func (c *client) serverMessage(typ byte, msg []byte, whole bool) (swallow bool, err error) {
 	head := c.replies.head()
+	if typ != 'E' {
+		c.retry = false // the server has read the unit
+	}
 	switch typ {
 	case 'T', 't', 'n':
 		if head == replyDescribe && typ != 't' {
@@ -344,7 +348,7 @@ func (c *client) serverMessage(typ byte, msg []byte, whole bool) (swallow bool, 
 			return false, fmt.Errorf("%w: unexpected CloseComplete", errOutOfStep)
 		}
 	case 'E':
-		c.serverError(msg)
+		return c.serverError(msg), nil
 	case 'S':
 		c.parameterStatus(msg, whole)
 	case 'G':
@@ -380,7 +384,7 @@ func (c *client) parseComplete(head replyKind) (swallow bool, err error) {
 }
 
 // serverError notes an ErrorResponse.
-func (c *client) serverError(msg []byte) {
+func (c *client) serverError(msg []byte) (swallow bool) {
 	if c.copySync {
 		// Whether the server saw the Sync before or after the error cannot be told from here.
 		c.srv.closeNeeded.Store(true)
@@ -388,6 +392,12 @@ func (c *client) serverError(msg []byte) {
 	c.copyIn = false
 	if fatalSeverity(msg) {
 		c.sawFatal = true
+		c.srv.dead.Store(true)
+		if c.srv.tx == 'I' && c.releasable() {
+			return true // it came behind the answer, to a server that was idle: no concern of this client
+		}
+	} else {
+		c.retry = false
 	}
 	if k := c.replies.head(); (k == replyBind || k == replyDescribe) && errorCode(msg) == "0A000" {
 		// "cached plan must not change result type": the statement has to be prepared anew.
@@ -397,6 +407,7 @@ func (c *client) serverError(msg []byte) {
 	if c.replies.skipping {
 		c.unsynced = true // the server skips everything until a Sync comes, also where one was sent that a COPY has swallowed
 	}
+	return false
 }
 
 // commandTag looks for commands whose effects outlive the transaction.
@@ -501,7 +512,7 @@ func (c *client) serverFailed(err error) error {
 	}
 	held := c.held
 	c.held = nil
-	if c.retry && held != nil && errors.Is(err, unix.ECONNRESET) {
+	if c.retry && (c.sentNothing || held != nil && wasReset(s, err)) {
 		c.replies.reset(c.undo)
 		c.unlink()
 		s.close("server was shut down before it read the query")
@@ -520,16 +531,22 @@ func (c *client) serverFailed(err error) error {
 	return fatalError{errServerGone(err)}
 }
 
+// wasReset reports whether the server's kernel refused bytes of ours because nobody was left to read them. An orderly
+// end that came before them hides that from read, but not from SO_ERROR.
+func wasReset(s *server, err error) bool {
+	if errors.Is(err, unix.ECONNRESET) || errors.Is(err, unix.EPIPE) {
+		return true
+	}
+	n, serr := unix.GetsockoptInt(s.conn.fd(), unix.SOL_SOCKET, unix.SO_ERROR)
+	return errors.Is(err, io.EOF) && serr == nil && n != 0
+}
+
 // hold keeps back a FATAL that is the very first answer to a unit, because it may turn out that the server never
 // read the unit: a backend that is shut down while it is idle says FATAL 57P01 and closes its socket,
 // and if our bytes were still unread then, its kernel answers with a reset instead of an orderly end. Then, and only
 // then, it is certain that nothing was done, and the unit goes to another server.
 func (c *client) hold(out []byte) bool {
-	if !c.retry {
-		return false
-	}
-	if !c.sawFatal {
-		c.retry = false
+	if !c.retry || !c.sawFatal {
 		return false
 	}
 	c.held = append(c.held, out...)

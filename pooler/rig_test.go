@@ -81,6 +81,7 @@ func (f *fakePool) server(piece func(int) int) *fakeServer {
 	b := newBackend()
 	mem := newMemConn()
 	mem.answer, mem.piece = b.feed, piece
+	mem.gone = func() bool { return b.broken != "" } // PostgreSQL ends the session, too
 	p := f.r.p
 	s := &server{
 		id: p.lastID.Add(1), pool: f.pl, sc: &connect.Server{}, conn: mem, tx: 'I',

@@ -23,16 +23,14 @@ type server struct {
 	sc   *connect.Server
 	conn conn
 
-	tx        byte              // status of the last ReadyForQuery
-	session   session           // what its parameters are known to be
-	base      env               // what they were after the login, for what DISCARD ALL brings back
-	asks      []string          // parameters that follow clients and that this server does not report
-	defaults  map[string]string // what those are without a SET; nil until asked for
-	prepared  preparedSet
-	toClose   []string // statements to be closed when it is next used
-	unOwner   uint64   // client whose unnamed statement is on it
-	unGen     uint64
-	canCancel bool
+	tx       byte     // status of the last ReadyForQuery
+	session  session  // what its parameters are known to be
+	base     env      // what they were after the login, for what DISCARD ALL brings back
+	asks     []string // parameters that follow clients and that this server does not report
+	prepared preparedSet
+	toClose  []string // statements to be closed when it is next used
+	unOwner  uint64   // client whose unnamed statement is on it
+	unGen    uint64
 
 	createdAt  int64
 	releasedAt int64 // when it last became idle

@@ -35,10 +35,10 @@ func TestRingIsAQueue(t *testing.T) {
 				}
 			},
 			"remove": func(t *rapid.T) {
-				if len(model) == 0 {
-					t.Skip("empty")
+				if len(model) < 2 {
+					t.Skip("it is only used behind the head")
 				}
-				i := rapid.IntRange(0, len(model)-1).Draw(t, "i")
+				i := rapid.IntRange(1, len(model)-1).Draw(t, "i")
 				r.remove(i)
 				model = slices.Delete(model, i, i+1)
 			},

@@ -38,6 +38,21 @@ func (b *builder) validate() {
 	if b.cfg.ListenAddr == "" && b.cfg.UnixSocketDir == "" {
 		b.warnf(b.at("listen_addr"), "neither listen_addr nor unix_socket_dir is set: there is nothing to listen on")
 	}
+	for _, s := range withoutEffect {
+		if r := settingsTable.byName[s.key]; r.show(&b.cfg.Settings) != r.Default {
+			b.warnf(b.at(s.key), "%s has no effect: %s", s.key, s.why)
+		}
+	}
+}
+
+// withoutEffect are settings that files for PgBouncer may have and that mean nothing here.
+var withoutEffect = [...]struct{ key, why string }{
+	{"pkt_buf", "buffers are shared, and taken only while there is something in them"},
+	{"sbuf_loopcnt", "every client has a turn of its own"},
+	{"dns_zone_check_period", "zones are not polled; dns_max_ttl says how long addresses are remembered"},
+	{"suspend_timeout", "there is no SUSPEND yet"},
+	{"peer_id", "cancel requests are not passed on to peers yet"},
+	{"client_tls_dheparams", "no cipher suite with finite-field Diffie-Hellman is offered"},
 }
 
 func (b *builder) validateAuth() {

@@ -32,8 +32,10 @@ func TestCopyAnswersAsPostgreSQL(t *testing.T) {
 		{name: "in, extended, with a Sync before the data and a pause before the last", script: table + "> P - COPY c FROM STDIN\n> B - -\n> E -\n> S\n< G\n" + row + "> c\n> H\n< C\n> S\n< Z" + count},
 		{name: "in, extended, without waiting", script: table + "> P - COPY c FROM STDIN\n> B - -\n> E -\n> S\n" + row + row + "> c\n> S\n> Q SELECT 1\n< Z Z" + count},
 		{name: "in, extended, the server fails", script: table + "> P - COPY c FROM STDIN\n> B - -\n> E -\n> S\n< G\n> d bad\\n\n< E\n" + row + "> c\n> S\n< Z" + count},
-		{name: "in, extended, the server fails and the client asks for something else", script: table + "> P - COPY c FROM STDIN\n> B - -\n> E -\n> S\n< G\n> d bad\\n\n< E\n1> Q SELECT 'other'\n1< Z\n> P - SELECT 1\n> B - -\n> S\n< Z" + count,
-			skip: map[string]string{"tx": "two clients, one server", "pieces": "two clients, one server", "stmt": "two clients, one server"}},
+		{
+			name: "in, extended, the server fails and the client asks for something else", script: table + "> P - COPY c FROM STDIN\n> B - -\n> E -\n> S\n< G\n> d bad\\n\n< E\n1> Q SELECT 'other'\n1< Z\n> P - SELECT 1\n> B - -\n> S\n< Z" + count,
+			skip: map[string]string{"tx": "two clients, one server", "pieces": "two clients, one server", "stmt": "two clients, one server"},
+		},
 		{name: "in, extended, the client fails", script: table + "> P - COPY c FROM STDIN\n> B - -\n> E -\n> S\n< G\n" + row + "> f enough\n> S\n< Z" + count},
 		{name: "in, extended, Sync and Flush before CopyDone are ignored", script: table + "> P - COPY c FROM STDIN\n> B - -\n> E -\n> H\n< G\n" + row + "> S\n> H\n" + row + "> S\n> c\n> S\n< Z" + count},
 		{name: "in, extended, refused", script: table + "> P - COPY nowhere FROM STDIN\n> B - -\n> E -\n> S\n" + row + "> c\n> S\n< Z Z" + count},

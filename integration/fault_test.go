@@ -62,7 +62,7 @@ func TestServerThatIsTerminated(t *testing.T) {
 			wantError(t, result(ctx, t, running), "57P01", "terminating connection due to administrator command")
 		}},
 		{"in a COPY to it ends its client", func(ctx context.Context, t *testing.T, c *pgx.Conn, kill func()) {
-			mustRun(ctx, t, c, "CREATE TEMP TABLE t(x text)")
+			mustRun(ctx, t, c, "BEGIN; CREATE TEMP TABLE t(x text)")
 			r := &endless{started: make(chan struct{})}
 			running := background(func() error { _, err := c.PgConn().CopyFrom(ctx, r, "COPY t FROM STDIN"); return err })
 			<-r.started

@@ -146,7 +146,7 @@ func TestHugeMessagesPassInConstantMemory(t *testing.T) {
 }
 
 // TestPipelineOfAClientThatReadsOnlyAtTheEnd sends statements with large results, and reads nothing until all are sent:
-// whoever waits for the client to read before it reads on would wait for ever.
+// the sockets' buffers hold the statements, as they would before PostgreSQL, and memory does not grow with the answers.
 func TestPipelineOfAClientThatReadsOnlyAtTheEnd(t *testing.T) {
 	ca := pgtest.StartCA(t, "ca")
 	pair, err := ca.IssueServer()
@@ -167,7 +167,7 @@ func TestPipelineOfAClientThatReadsOnlyAtTheEnd(t *testing.T) {
 		{"large results, simple", "tx", false, []string{"Q SELECT %d, repeat('r', 500)"}, 7},
 		{"large results, extended with Syncs", "tx", false, []string{"P - SELECT %d, repeat('r', 500)", "B - -", "E -", "S"}, 7},
 		{"small results, session", "session", false, []string{"Q SELECT %d"}, 100},
-		{"large results over TLS in small records", "tx", true, []string{"Q SELECT %d, repeat('r', 3000) -- " + strings.Repeat("c", 1000)}, 1},
+		{"large results over TLS in small records", "tx", true, []string{"Q SELECT %d, repeat('r', 3000)"}, 1},
 		{"large results over TLS in large records", "robin", true, []string{"P - SELECT %d, repeat('r', 500)", "B - -", "E -", "S"}, 500},
 	} {
 		t.Run(test.name, func(t *testing.T) {

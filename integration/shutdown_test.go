@@ -21,9 +21,20 @@ import (
 	"pgdrover/internal/pgtest"
 )
 
-// program builds pgdrover once for all tests, into a folder that TestMain's process leaves to the system's temporary files.
+// program builds pgdrover once for all tests, into a folder that the next run removes.
 var program = sync.OnceValues(func() (string, error) {
-	dir := filepath.Join(os.TempDir(), "pgdrover-it-binary-"+strconv.Itoa(os.Getpid()))
+	const prefix = "pgdrover-it-binary-"
+	old, err := filepath.Glob(filepath.Join(os.TempDir(), prefix+"*"))
+	if err != nil {
+		return "", err
+	}
+	for _, dir := range old {
+		pid, err := strconv.Atoi(strings.TrimPrefix(filepath.Base(dir), prefix))
+		if err == nil && errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+			_ = os.RemoveAll(dir)
+		}
+	}
+	dir := filepath.Join(os.TempDir(), prefix+strconv.Itoa(os.Getpid()))
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
 	}

@@ -26,11 +26,13 @@ func (p *Pooler) cancelRequest(key []byte) {
 
 func (p *Pooler) cancelClient(c *client) {
 	if c.state.Load() == stateWaiting {
+		c.cancelNext.Store(true) // if it is being given a server at this moment
 		c.interrupt(reasonCanceled)
 		return
 	}
 	s := c.link.Load()
-	if s == nil {
+	if s == nil || c.syncing.Load() {
+		c.cancelNext.Store(c.queryAt.Load() != 0)
 		return
 	}
 	pl := s.pool

@@ -9,6 +9,23 @@ import (
 // checkout links a server whose session has the client's parameters, waiting for one if need be.
 func (c *client) checkout() error {
 	t := now()
+	c.queryAt.Store(t) // from here on a cancel request means this unit
+	if c.cancelNext.Load() {
+		c.cancelNext.Store(false) // it was late for the one before
+	}
+	err := c.checkoutFrom(t)
+	c.syncing.Store(false)
+	if err == nil && c.cancelNext.Load() {
+		c.cancelNext.Store(false)
+		s := c.srv
+		c.unlink()
+		c.pool.release(s)
+		return errCanceled()
+	}
+	return err
+}
+
+func (c *client) checkoutFrom(t int64) error {
 	for {
 		s, err := c.pool.take(c)
 		if err == nil && s == nil {
@@ -21,13 +38,17 @@ func (c *client) checkout() error {
 			s.close(err.Error())
 			continue
 		}
+		same := s.session.all == c.session.all
+		if !same {
+			c.syncing.Store(true)
+		}
 		c.linkTo(s)
 		waited := now() - t
 		c.pool.counters.WaitTime.Add(waited)
 		c.pool.counters.ServerAssignments.Add(1)
 		c.pool.waits.Record(time.Duration(waited))
 		c.p.noteSlowWait(c, time.Duration(waited))
-		if s.session.all == c.session.all {
+		if same {
 			return nil
 		}
 		err = c.applyParameters()

@@ -44,6 +44,7 @@ type client struct {
 
 	sbody int    // bytes of a server message that are still to come
 	eat   bool   // those bytes are swallowed
+	mute  bool   // a write to the client has failed half-way: whatever came next would be read as part of a row
 	out   []byte // for the client, when it is not a plain stretch of sin
 	fwd   []byte // for the server, when it is not a plain stretch of in
 	send  []byte // what the next server write begins with: part of in or fwd
@@ -105,6 +106,8 @@ type client struct {
 	appName    atomic.Pointer[string]
 	nStmts     atomic.Int32
 	cancelWait atomic.Int32 // cancel requests under way for this client
+	syncing    atomic.Bool  // a query of ours runs on the linked server, which no cancel request means
+	cancelNext atomic.Bool  // a cancel request came for a unit that no server has been sent yet
 }
 
 // reason is why a session was interrupted; several may come together.
@@ -299,7 +302,7 @@ func (c *client) finish(err error) {
 	c.stopDuplex()
 	var f fatalError
 	if errors.As(err, &f) {
-		if c.sbody == 0 { // otherwise the client is in the middle of a message
+		if c.sbody == 0 && !c.mute { // otherwise the client is in the middle of a message
 			c.say(f.e)
 		}
 		c.p.logPoolerError(c, f.e)

@@ -28,7 +28,7 @@ type conn interface {
 	// nothing (never on a netConn, which blocks). The end of the stream is io.EOF.
 	read(p []byte) (n int, more bool, err error)
 	// write writes what the socket takes without waiting: n < len(p) comes with errWouldBlock.
-	// A netConn of a server writes everything, however long it takes.
+	// A netConn writes everything, however long it takes.
 	write(p []byte) (n int, err error)
 	// writeAll waits until everything is written.
 	writeAll(p []byte) error
@@ -71,11 +71,7 @@ func newConn(nc net.Conn) (conn, error) {
 		return nil, err
 	}
 	if isTLS {
-		c := &netConn{nc: nc, sys: fd}
-		if out, ok := under.(*tlsOut); ok {
-			c.out, out.sys = out, fd
-		}
-		return c, nil
+		return &netConn{nc: nc, sys: fd}, nil
 	}
 	c := &rawConn{nc: nc, rc: rc, sys: fd}
 	c.stepFn = func(uintptr) bool { return c.step() }
@@ -115,13 +111,10 @@ func (c *rawConn) read(p []byte) (int, bool, error) {
 	}
 }
 
-func (c *rawConn) write(p []byte) (int, error) { return sendNow(c.sys, p) }
-
-// sendNow sends what a socket takes without waiting: n < len(p) comes with errWouldBlock.
-func sendNow(fd int, p []byte) (int, error) {
+func (c *rawConn) write(p []byte) (int, error) {
 	done := 0
 	for done < len(p) {
-		n, _, errno := syscall.RawSyscall6(syscall.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p[done:]))), uintptr(len(p)-done), syscall.MSG_NOSIGNAL, 0, 0)
+		n, _, errno := syscall.RawSyscall6(syscall.SYS_SENDTO, uintptr(c.sys), uintptr(unsafe.Pointer(unsafe.SliceData(p[done:]))), uintptr(len(p)-done), syscall.MSG_NOSIGNAL, 0, 0)
 		switch {
 		case errno == 0:
 			done += int(n)
@@ -189,7 +182,6 @@ func withinDeadline(nc net.Conn, d time.Duration, f func(net.Conn) error) error 
 type netConn struct {
 	nc  net.Conn
 	sys int
-	out *tlsOut // if set, write does not wait
 }
 
 func (c *netConn) loop(step func() bool) error {
@@ -206,41 +198,14 @@ func (c *netConn) read(p []byte) (int, bool, error) {
 	return 0, false, err
 }
 
-// write returns errWouldBlock also when all of p is on its way, but the end of it waits for room: writeAll sends it.
-func (c *netConn) write(p []byte) (int, error) {
-	if c.out == nil {
-		return c.nc.Write(p)
-	}
-	c.out.trying(true)
-	defer c.out.trying(false)
-	done := 0
-	for done < len(p) {
-		n, err := c.nc.Write(p[done:min(done+maxRecord, len(p))])
-		done += n
-		if err != nil {
-			return done, err
-		}
-		if c.out.keeps() {
-			return done, errWouldBlock
-		}
-	}
-	return done, nil
-}
+func (c *netConn) write(p []byte) (int, error) { return c.nc.Write(p) }
 
 func (c *netConn) writeAll(p []byte) error {
-	if c.out != nil {
-		if err := c.out.flush(); err != nil {
-			return err
-		}
-	}
-	if len(p) == 0 {
-		return nil
-	}
 	_, err := c.nc.Write(p)
 	return err
 }
 
-func (c *netConn) direct() bool          { return c.out != nil }
+func (c *netConn) direct() bool          { return false }
 func (c *netConn) interrupt(writes bool) { interruptConn(c.nc, writes) }
 func (c *netConn) resume()               { _ = c.nc.SetDeadline(time.Time{}) }
 func (c *netConn) netConn() net.Conn     { return c.nc }

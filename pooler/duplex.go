@@ -66,6 +66,7 @@ func (c *client) pumpLoop(d *duplex, s *server) error {
 	if p := c.pending; p != nil {
 		c.pending = nil
 		if err := c.conn.writeAll(p); err != nil {
+			c.mute = true
 			return clientError{err}
 		}
 	}
@@ -98,6 +99,7 @@ func (c *client) pumpLoop(d *duplex, s *server) error {
 			}
 			if len(out) > 0 {
 				if err := c.conn.writeAll(out); err != nil {
+					c.mute = true
 					fail = clientError{err}
 					return true
 				}

@@ -53,13 +53,13 @@ func (c *client) unit() (int, error) {
 	for len(b)-pos >= headerLen {
 		typ := b[pos]
 		n := int(binary.BigEndian.Uint32(b[pos+1:]))
-		if n < 4 || int64(n) > c.p.maxPacket.Load() {
+		if n < 4 || int64(n) > c.p.maxPacket.Load() || n > maxSmall && smallMessage(typ) {
 			if last > c.in.r {
 				return last, nil // what came before it is answered first
 			}
 			return 0, fatalError{errProtocol(fmt.Sprintf("bad packet header: '%x'", b[pos:pos+headerLen]))}
 		}
-		if len(b)-pos < n+1 {
+		if len(b)-pos < n+1 && frontendMessage(typ) {
 			break
 		}
 		pos += n + 1
@@ -93,6 +93,26 @@ func (c *client) unit() (int, error) {
 		return pos, nil // complete messages, but none that wants an answer yet
 	}
 	return c.oversized()
+}
+
+// maxSmall is PostgreSQL's limit for messages that carry no data (PQ_SMALL_MESSAGE_LIMIT), in bytes.
+const maxSmall = 10_000
+
+func smallMessage(typ byte) bool {
+	switch typ {
+	case 'S', 'H', 'X', 'c', 'f', 'E', 'D', 'C':
+		return true
+	}
+	return false
+}
+
+// frontendMessage reports whether clients send messages of this type after their login.
+func frontendMessage(typ byte) bool {
+	switch typ {
+	case 'Q', 'P', 'B', 'F', 'd':
+		return true
+	}
+	return smallMessage(typ)
 }
 
 // oversized is called when one message fills the buffer and is not complete. Most stream through;
@@ -157,7 +177,9 @@ func (c *client) handle(end int) error {
 			return err
 		}
 	}
-	c.retry = false
+	if c.duplex == nil { // otherwise startDuplex has done it, and it is pump's
+		c.retry = false
+	}
 	c.fwd = keepSmall(c.fwd)
 	if terminate {
 		return errTerminate

@@ -153,7 +153,7 @@ func (p *Pooler) Pools() []PoolInfo {
 			}
 			if ok {
 				prev := out[i]
-				pi.SvActive, pi.SvIdle, pi.SvLogin = prev.SvActive, prev.SvIdle, prev.SvLogin
+				pi.ClWaiting, pi.SvActive, pi.SvIdle, pi.SvLogin = prev.ClWaiting, prev.SvActive, prev.SvIdle, prev.SvLogin
 				out[i] = pi
 			} else {
 				i = len(out)
@@ -170,8 +170,7 @@ func (p *Pooler) Pools() []PoolInfo {
 		}
 		cancels := c.cancelWait.Load() > 0
 		switch {
-		case c.state.Load() == stateWaiting:
-			out[i].ClWaiting++
+		case c.state.Load() == stateWaiting: // counted with the queue, which also has those that log in
 			if cancels {
 				out[i].ClWaitingCancelReq++
 			}
@@ -214,6 +213,7 @@ func (pl *pool) fill(pi *PoolInfo) {
 		}
 	}
 	pi.SvLogin += pl.connecting
+	pi.ClWaiting += pl.waiters.n
 	if pl.waiters.head != nil {
 		pi.MaxWait = max(pi.MaxWait, since(pl.waiters.head.waitAt.Load()))
 	}

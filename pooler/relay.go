@@ -97,6 +97,7 @@ func (c *client) relayStep() bool {
 				err = c.conn.writeAll(out[n:])
 			}
 			if err != nil {
+				c.mute = true
 				c.relayErr = clientError{err}
 				return true
 			}

@@ -51,7 +51,7 @@ func readStartup(nc net.Conn, side sideTLS) (net.Conn, *startup, error) {
 			return nc, nil, errQuiet
 		}
 		if h[0] == tlsHandshake && state == nil && side.cfg != nil {
-			tc := tls.Server(&tlsOut{Conn: &prefixConn{Conn: nc, prefix: []byte{tlsHandshake}}}, side.cfg)
+			tc := tls.Server(&prefixConn{Conn: nc, prefix: []byte{tlsHandshake}}, side.cfg)
 			st, err := handshake(tc)
 			if err != nil {
 				return nc, nil, err
@@ -93,7 +93,7 @@ func readStartup(nc net.Conn, side sideTLS) (net.Conn, *startup, error) {
 			if _, err := nc.Write([]byte{'S'}); err != nil {
 				return nc, nil, errQuiet
 			}
-			tc := tls.Server(&tlsOut{Conn: nc}, side.cfg)
+			tc := tls.Server(nc, side.cfg)
 			st, err := handshake(tc)
 			if err != nil {
 				return nc, nil, err

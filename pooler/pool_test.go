@@ -1,0 +1,53 @@
+package pooler
+
+import (
+	"testing"
+	"time"
+
+	"pgdrover/internal/config"
+)
+
+// Servers that were opened together do not end together: between two there is lifetime/pool_size.
+func TestServerLifetimeIsSpread(t *testing.T) {
+	t.Parallel()
+	p := &pool{}
+	p.conf.Store(&config.PoolSettings{PoolSize: 10, ServerLifetime: 1000 * time.Second})
+	life := int64(1000 * time.Second)
+	at, closed := life, 0
+	for range 500 { // half of the lifetime, looked at each second
+		if p.expire(life, at) {
+			closed++
+		}
+		at += int64(time.Second)
+	}
+	if closed != 5 {
+		t.Errorf("%d of 10 servers closed in half a lifetime, want 5", closed)
+	}
+}
+
+func TestGoodbyeIsToldFromAQuery(t *testing.T) {
+	t.Parallel()
+	record := func(typ byte, n int) string {
+		return string([]byte{typ, 3, 3, byte(n >> 8), byte(n)}) + string(make([]byte, n))
+	}
+	for _, m := range []struct {
+		name string
+		b    string
+		tls  bool
+		want bool
+	}{
+		{"Terminate", "X\x00\x00\x00\x04", false, true},
+		{"a query before it", "Q\x00\x00\x00\x06;\x00X\x00\x00\x00\x04", false, false},
+		{"half of it", "X\x00\x00", false, false},
+		{"an alert of TLS 1.2", record(tlsAlert, 26), true, true},
+		{"an alert of TLS 1.3", record(tlsData, 19), true, true},
+		{"Terminate and an alert", record(tlsData, 22) + record(tlsData, 19), true, true},
+		{"a query over TLS", record(tlsData, 40), true, false},
+		{"part of a record", record(tlsData, 19)[:10], true, false},
+		{"part of a header", record(tlsData, 19)[:3], true, false},
+	} {
+		if got := isGoodbye([]byte(m.b), m.tls); got != m.want {
+			t.Errorf("%s: got %t, want %t", m.name, got, m.want)
+		}
+	}
+}

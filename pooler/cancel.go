@@ -32,7 +32,7 @@ func (p *Pooler) cancelClient(c *client) {
 	}
 	s := c.link.Load()
 	if s == nil || c.syncing.Load() {
-		c.cancelNext.Store(c.queryAt.Load() != 0)
+		c.cancelNext.Store(c.syncing.Load())
 		return
 	}
 	pl := s.pool

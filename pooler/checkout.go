@@ -9,10 +9,10 @@ import (
 // checkout links a server whose session has the client's parameters, waiting for one if need be.
 func (c *client) checkout() error {
 	t := now()
-	c.queryAt.Store(t) // from here on a cancel request means this unit
 	if c.cancelNext.Load() {
 		c.cancelNext.Store(false) // it was late for the one before
 	}
+	c.syncing.Store(true)
 	err := c.checkoutFrom(t)
 	c.syncing.Store(false)
 	if err == nil && c.cancelNext.Load() {
@@ -38,17 +38,13 @@ func (c *client) checkoutFrom(t int64) error {
 			s.close(err.Error())
 			continue
 		}
-		same := s.session.all == c.session.all
-		if !same {
-			c.syncing.Store(true)
-		}
 		c.linkTo(s)
 		waited := now() - t
 		c.pool.counters.WaitTime.Add(waited)
 		c.pool.counters.ServerAssignments.Add(1)
 		c.pool.waits.Record(time.Duration(waited))
 		c.p.noteSlowWait(c, time.Duration(waited))
-		if same {
+		if s.session.all == c.session.all {
 			return nil
 		}
 		err = c.applyParameters()

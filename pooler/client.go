@@ -106,7 +106,7 @@ type client struct {
 	appName    atomic.Pointer[string]
 	nStmts     atomic.Int32
 	cancelWait atomic.Int32 // cancel requests under way for this client
-	syncing    atomic.Bool  // a query of ours runs on the linked server, which no cancel request means
+	syncing    atomic.Bool  // a server is got ready for a unit: what runs on it is ours, and no cancel request means that
 	cancelNext atomic.Bool  // a cancel request came for a unit that no server has been sent yet
 }
 

@@ -37,8 +37,12 @@ var importRules = []importRule{
 		reason: "programs and test suites are at the end of the way, nothing builds on them",
 	},
 	{
-		from: "internal/*", not: []string{"admin", "pooler", "shard", "shard/*"},
-		reason: "internal packages are the floor: they serve every layer and know none",
+		from: "internal/*", except: []string{"internal/app"}, not: []string{"admin", "pooler", "shard", "shard/*"},
+		reason: "internal packages are the floor: they serve every layer and know none (internal/app is main's own: it wires them)",
+	},
+	{
+		from: "*", except: []string{".", "integration"}, not: []string{"internal/app"},
+		reason: "the wiring belongs to main; tests start it inside their own process",
 	},
 	{
 		from: "shard", not: []string{"admin", "pooler", "shard/reshard"},
@@ -283,6 +287,9 @@ func TestImportRulesForbidWhatTheyShould(t *testing.T) {
 		{"internal/auth", "testing", false},
 		{"internal/auth", "pgdrover", false},
 		{"bench", "pgdrover/internal/pgtest", true},
+		{"internal/app", "pgdrover/pooler", true},
+		{"pooler", "pgdrover/internal/app", false},
+		{".", "pgdrover/internal/app", true},
 		{"admin", "pgdrover/bench", false},
 		{"pooler", "log", false},
 		{"pooler", "github.com/pganalyze/pg_query_go/v5", false},

@@ -177,10 +177,10 @@ func (c *client) takeReasons() reason {
 	return reason(c.reasons.Swap(0))
 }
 
-// run serves a client that has logged in, until it is gone. It owns the connection.
-func (c *client) run() {
-	err := error(nil)
-	if !c.in.empty() {
+// run tells a client that it has logged in, and serves it until it is gone. It owns the connection.
+func (c *client) run(hello []byte) {
+	err := c.conn.writeAll(hello)
+	if err == nil && !c.in.empty() {
 		err = c.process() // sent along with the login
 	}
 	if err == nil {

@@ -372,16 +372,13 @@ func (p *Pooler) serveClient(c *client, nc net.Conn, st *startup, l *live, d *da
 		c.in.w = copy(c.in.room(), lc.excess())
 	}
 	_ = nc.SetDeadline(time.Time{})
-	if _, err := nc.Write(hello); err != nil {
-		p.forgetKey(c.cancelKey)
-		return errQuiet
-	}
 	c.state.Store(stateIdle)
 	c.idleAt.Store(now())
 	if err := p.watch.add(c.conn.fd(), c); err != nil {
 		p.forgetKey(c.cancelKey)
 		return fatalError{errProtocol("bouncer resources exhaustion")}
 	}
+	// It is on the books before it hears that it is in: whoever knows of the client finds it there.
 	p.mu.Lock()
 	p.clients[c.id] = c
 	p.mu.Unlock()
@@ -397,7 +394,7 @@ func (p *Pooler) serveClient(c *client, nc net.Conn, st *startup, l *live, d *da
 	p.wg.Add(1)
 	go func() {
 		defer p.wg.Done()
-		c.run()
+		c.run(hello)
 		c.left()
 	}()
 	return nil

@@ -37,23 +37,23 @@ type pool struct {
 	creds atomic.Pointer[auth.Result] // of the client that logged in last as the server user
 
 	mu         sync.Mutex
-	idle       []*server            // the next to be used is last; guarded by mu
-	servers    map[*server]struct{} // all that are logged in; guarded by mu
-	waiters    waitList             // guarded by mu
-	connecting int                  // guarded by mu
-	nclients   int                  // logged in; guarded by mu
-	blocked    bool                 // a limit that spans pools is in the way; guarded by mu
-	dropped    bool                 // the pool is no more; guarded by mu
-	welcome    []connect.Param      // what a server reported last at login; guarded by mu
+	idle       []*server                 // the next to be used is last; guarded by mu
+	servers    map[*server]struct{}      // all that are logged in; guarded by mu
+	waiters    waitList                  // guarded by mu
+	connecting int                       // guarded by mu
+	nclients   int                       // logged in; guarded by mu
+	blocked    bool                      // a limit that spans pools is in the way; guarded by mu
+	dropped    bool                      // the pool is no more; guarded by mu
+	welcome    []connect.Param           // what a server reported last at login; guarded by mu
 	greetings  map[string]*knownGreeting // by startup parameters; guarded by mu
-	lastErr    error                // of the last attempt to open a server; guarded by mu
-	lastErrAt  int64                // guarded by mu
-	loginErr   bool                 // lastErr is a refusal by the server, worth telling to clients; guarded by mu
-	failures   int                  // attempts in a row that could not connect; guarded by mu
-	retryAt    int64                // no attempt before; guarded by mu
-	lifeEnd    int64                // when a server was last closed for its age; guarded by mu
-	hostTurn   uint32               // guarded by mu
-	emptySince int64                // since when there has been no client and no server, 0 if there are; guarded by mu
+	lastErr    error                     // of the last attempt to open a server; guarded by mu
+	lastErrAt  int64                     // guarded by mu
+	loginErr   bool                      // lastErr is a refusal by the server, worth telling to clients; guarded by mu
+	failures   int                       // attempts in a row that could not connect; guarded by mu
+	retryAt    int64                     // no attempt before; guarded by mu
+	lifeEnd    int64                     // when a server was last closed for its age; guarded by mu
+	hostTurn   uint32                    // guarded by mu
+	emptySince int64                     // since when there has been no client and no server, 0 if there are; guarded by mu
 }
 
 // grant is what a waiter is given: a server, or why there will be none.

@@ -1,0 +1,166 @@
+package integration
+
+import (
+	"strings"
+	"testing"
+)
+
+// TestUnnamedStatementLivesAsInPostgreSQL covers the statement without a name: it stays for later Syncs, and it is never
+// that of another client.
+func TestUnnamedStatementLivesAsInPostgreSQL(t *testing.T) {
+	t.Parallel()
+	newLab(t, "").compare(t, []dialogue{
+		{name: "it lives on after Sync", script: `
+			> P - SELECT 'mine', $1::int
+			> S
+			< Z
+			> B - - 1
+			> E -
+			> S
+			< Z
+			> DS -
+			> S
+			< Z`},
+		{name: "other clients have their own", script: `
+			> P - SELECT 'zero'
+			> S
+			< Z
+			1> P - SELECT 'one'
+			1> S
+			1< Z
+			> B - -
+			> E -
+			> S
+			< Z
+			1> B - -
+			1> E -
+			1> S
+			1< Z
+			2> B - -
+			2> E -
+			2> S
+			2< Z
+			2> DS -
+			2> S
+			2< Z`},
+		// A Parse that the server skips behind an error made it look as if this client's statement were on the server;
+		// the next Bind ran what another client had left there.
+		{name: "a skipped Parse does not uncover another client's", script: `
+			> P - SELECT 'zero'
+			> B - -
+			> E -
+			> S
+			< Z
+			1> B - unknown
+			1> P - SELECT 'one'
+			1> S
+			1< Z
+			1> B - -
+			1> E -
+			1> S
+			1< Z
+			> B - -
+			> E -
+			> S
+			< Z`},
+		// Not in here: a Parse that is skipped leaves the statement before it alive in PostgreSQL. Here it is gone: a client
+		// gets 26000 rather than a text that the pooler is not certain of.
+		{name: "a failed Parse destroys it", script: `
+			> P - SELECT 'first'
+			> S
+			< Z
+			> P - SELECT FROM WHERE
+			> S
+			< Z
+			> B - -
+			> E -
+			> S
+			< Z`},
+		{name: "Close destroys it", script: `
+			> P - SELECT 'first'
+			> S
+			< Z
+			> CS -
+			> S
+			< Z
+			> B - -
+			> E -
+			> S
+			< Z`},
+		{name: "a simple query destroys it", script: `
+			> P - SELECT 'first'
+			> S
+			< Z
+			> Q SELECT 1
+			< Z
+			> B - -
+			> E -
+			> S
+			< Z`},
+		{name: "DISCARD ALL spares it", script: `
+			> P - DISCARD ALL
+			> B - -
+			> E -
+			> S
+			< Z
+			> B - -
+			> E -
+			> S
+			< Z`},
+		{name: "a longer one", script: `
+			> P - SELECT 'x` + strings.Repeat("x", 20_000) + `'
+			> S
+			< Z
+			> B - -
+			> E -
+			> S
+			< Z`},
+	})
+}
+
+// TestDeallocateAllForgetsStatements covers the commands that drop every statement.
+func TestDeallocateAllForgetsStatements(t *testing.T) {
+	t.Parallel()
+	var dialogues []dialogue
+	for _, cmd := range []string{"DEALLOCATE ALL", "DISCARD ALL"} {
+		dialogues = append(dialogues, dialogue{name: cmd, script: `
+			> P n SELECT 1
+			> S
+			< Z
+			1> P n SELECT 'other'
+			1> S
+			1< Z
+			> Q ` + cmd + `
+			< Z
+			> B - n
+			> S
+			< Z
+			> P n SELECT 2
+			> B - n
+			> E -
+			> S
+			< Z
+			1> B - n
+			1> E -
+			1> S
+			1< Z
+			# A Bind in the same packet is not in here: its name has been translated before the pooler sees the answer.
+			> P all ` + cmd + `
+			> B - all
+			> E -
+			> S
+			< Z
+			> B - n
+			> E -
+			> S
+			< Z
+			> B - all
+			> S
+			< Z
+			1> B - n
+			1> E -
+			1> S
+			1< Z`})
+	}
+	newLab(t, "").compare(t, dialogues)
+}

@@ -332,7 +332,7 @@ func (c *client) serverSpoke() error {
 				return err
 			}
 		}
-		if !more && s.conn.direct() {
+		if !more && !s.dead.Load() && s.conn.direct() {
 			c.sin.rest()
 			return nil
 		}

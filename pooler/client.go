@@ -82,6 +82,7 @@ type client struct {
 
 	pending  []byte // for the client: what it had no room for when duplex mode began
 	stopping atomic.Bool
+	gone     atomic.Bool // the client has closed its side
 
 	leave    []func() // see onLeave
 	relayErr error    // how the last read of the server ended
@@ -158,7 +159,12 @@ func (c *client) interrupt(r reason) {
 	}
 }
 
-func (c *client) hungUp()   { c.interrupt(reasonHungUp) }
+// hungUp is told once. What is read later must go on to the end of the stream, because no wake-up will come for it.
+func (c *client) hungUp() {
+	c.gone.Store(true)
+	c.interrupt(reasonHungUp)
+}
+
 func (c *client) readable() {}
 
 // kill closes the client with an error. The first one wins.
@@ -199,6 +205,9 @@ func (c *client) serve() error {
 				return nil
 			}
 		}
+		if errors.Is(err, io.EOF) && c.duplex != nil {
+			c.awaitAnswers()
+		}
 		if !errors.Is(err, os.ErrDeadlineExceeded) {
 			return err
 		}
@@ -235,7 +244,7 @@ func (c *client) step() bool {
 			c.relayErr = fatalError{errShutdown()}
 			return true
 		}
-		if !more {
+		if !more && !c.gone.Load() {
 			return false
 		}
 	}

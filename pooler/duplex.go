@@ -104,7 +104,7 @@ func (c *client) pumpLoop(d *duplex, s *server) error {
 					return true
 				}
 			}
-			if over || !more {
+			if over || !more && !s.dead.Load() {
 				return over
 			}
 		}
@@ -233,11 +233,41 @@ func (c *client) awaitPump(err error) error {
 	return c.serverFailed(err)
 }
 
+// awaitAnswers lets a client that has only closed its sending side have the rest of its answers, as long as some come.
+func (c *client) awaitAnswers() {
+	d := c.duplex
+	t := time.NewTimer(leaveGrace)
+	defer t.Stop()
+	for {
+		c.mu.Lock()
+		copying := c.copyIn || c.copyBoth
+		c.mu.Unlock()
+		if copying || reason(c.reasons.Load())&reasonKill != 0 {
+			return // nobody will end it
+		}
+		select {
+		case <-d.done:
+			return
+		case <-d.progress:
+			t.Reset(leaveGrace)
+		case <-c.wakeCh:
+		case <-t.C:
+			return
+		}
+	}
+}
+
 // stopDuplex ends pump wherever it is. The server is in the middle of something afterwards.
 func (c *client) stopDuplex() {
 	d := c.duplex
 	if d == nil {
 		return
+	}
+	select {
+	case <-d.done:
+		c.duplex = nil
+		return
+	default:
 	}
 	c.stopping.Store(true)
 	for {

@@ -108,7 +108,7 @@ func (c *client) relayStep() bool {
 			}
 			return true
 		}
-		if !more {
+		if !more && !s.dead.Load() { // the end of a stream that is known to have ended is read at once
 			return false
 		}
 	}

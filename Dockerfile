@@ -14,17 +14,19 @@ ARG DATE=unknown
 RUN make build VERSION="$VERSION" COMMIT="$COMMIT" DATE="$DATE" LDFLAGS="-s -w -X main.version=$VERSION -X main.commit=$COMMIT -X main.date=$DATE"
 RUN mkdir -p /out/etc/pgdrover
 
-# glibc, CA certificates, time zones and an unprivileged user; no shell and no package manager.
-FROM gcr.io/distroless/base-debian12:nonroot
+# glibc, as the build has it, CA certificates and an unprivileged user.
+FROM debian:bookworm-slim
+RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates && rm -rf /var/lib/apt/lists/* && \
+	useradd --system --uid 65532 --no-create-home pgdrover
 LABEL org.opencontainers.image.title="pgdrover" \
       org.opencontainers.image.description="A pooler for PostgreSQL that is steered with SQL" \
       org.opencontainers.image.licenses="PostgreSQL"
 COPY --from=build /src/pgdrover /usr/local/bin/pgdrover
 COPY --from=build /src/LICENSE /usr/share/doc/pgdrover/LICENSE
 # Owned by the user that runs: ALTER SYSTEM writes config.auto.toml beside config.toml.
-COPY --from=build --chown=nonroot:nonroot /out/etc/pgdrover /etc/pgdrover
+COPY --from=build --chown=pgdrover:pgdrover /out/etc/pgdrover /etc/pgdrover
 
-USER nonroot
+USER pgdrover
 EXPOSE 6432
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=5s --retries=3 \

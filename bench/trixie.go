@@ -15,7 +15,6 @@ import (
 // libraries that it was built with, so that nothing of the system is touched.
 const (
 	trixieSuite   = "trixie"
-	debianMirror  = "http://deb.debian.org/debian"
 	mirrorEnv     = "DEBIAN_MIRROR"
 	debianKeyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
 )
@@ -136,12 +135,29 @@ func fetchTrixie(ctx context.Context, root string) error {
 	return nil
 }
 
+// debianMirror returns where this machine gets Debian's packages, unless DEBIAN_MIRROR names another place.
+func debianMirror(ctx context.Context) (string, error) {
+	if m := os.Getenv(mirrorEnv); m != "" {
+		return m, nil
+	}
+	out, err := exec.CommandContext(ctx, "apt-get", "indextargets", "--format", "$(REPO_URI)").Output()
+	if err != nil {
+		return "", fmt.Errorf("asking apt for its sources: %w", err)
+	}
+	for _, uri := range strings.Fields(string(out)) {
+		if uri = strings.TrimSuffix(uri, "/"); strings.HasSuffix(uri, "/debian") {
+			return uri, nil
+		}
+	}
+	return "", errors.New("apt has no source of Debian's; set " + mirrorEnv)
+}
+
 // aptDownload fetches a package with all it depends on into work/archives. An empty package database makes
 // apt think of a bare machine.
 func aptDownload(ctx context.Context, work, pkg string) error {
-	mirror := os.Getenv(mirrorEnv)
-	if mirror == "" {
-		mirror = debianMirror
+	mirror, err := debianMirror(ctx)
+	if err != nil {
+		return err
 	}
 	source := fmt.Sprintf("deb [signed-by=%s] %s %s main\n", debianKeyring, mirror, trixieSuite)
 	for name, text := range map[string]string{"sources.list": source, "status": ""} {

@@ -146,7 +146,7 @@ func TestSelectIsBoundedInRowsAndMemory(t *testing.T) {
 
 func TestSelectOverManyClients(t *testing.T) {
 	t.Parallel()
-	h := start(t)
+	h := start(t, func(o *Options) { o.Limits.Time = time.Minute }) // the race detector is slow
 	h.ctl.extra = 20_000
 	c, _ := h.connect(t, "ops")
 	rs, err := c.Exec(testContext(t), "SELECT count(*) FROM clients; SHOW CLIENTS").ReadAll()

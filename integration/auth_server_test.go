@@ -142,14 +142,15 @@ func TestALoginStormDoesNotBlockQueries(t *testing.T) {
 			}
 		}()
 	}
-	// As many queries as logins is far more than a queue with the logins in front would let through.
+	// A queue with the logins in front would let one query through for every 40 of them. One for ten is far from that, on a
+	// machine that does other things too.
 	done := int64(0)
 	for ; (done < 50 || refused.Load() < 50) && ctx.Err() == nil; done++ {
 		mustOne(ctx, t, conn, "SELECT 1")
 	}
 	stop()
 	wg.Wait()
-	if n := refused.Load(); done < n {
+	if n := refused.Load(); 10*done < n {
 		t.Errorf("%d queries were answered while %d logins were refused", done, n)
 	}
 }

@@ -18,11 +18,12 @@ build: ## ./pgdrover
 demo: build ## PostgreSQL, pgdrover in front of it, and what to type
 	./pgdrover demo
 
+# One package at a time: each starts servers of its own, and two cores are soon busy.
 test: ## everything
-	go test -timeout 20m ./...
+	go test -p 1 -timeout 20m ./...
 
 race: ## everything, under the race detector; needs a C compiler
-	CGO_ENABLED=1 go test -race -timeout 25m ./...
+	CGO_ENABLED=1 go test -p 1 -race -timeout 25m ./...
 
 fuzz: ## each fuzz test for FUZZTIME
 	@for p in $$(go list ./...); do for f in $$(go test -list '^Fuzz' $$p | grep '^Fuzz'); do \

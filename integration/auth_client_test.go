@@ -88,7 +88,7 @@ func TestTrustKnowsItsUsersAndAnyDoesNot(t *testing.T) {
 		t.Errorf("trust and an unknown user: got %s, want %s", got, want)
 	}
 	b = startBouncer(t, "auth_type = \"any\"\n", pgDatabase("db", pg, "user = \"app\"")+pgDatabase("open", pg, ""))
-	if got := mustOne(ctx, t, b.Connect(ctx, "db", "stranger"), "SELECT current_user"); got != "app" {
+	if got := mustRun(ctx, t, b.Connect(ctx, "db", "stranger"), "SELECT current_user"); got != "app" {
 		t.Errorf("any: got %s, want the forced user", got)
 	}
 	if got := codeOf(b.tryLogin(ctx, "open", "stranger", "")); got != "28000 no such user" {
@@ -96,8 +96,8 @@ func TestTrustKnowsItsUsersAndAnyDoesNot(t *testing.T) {
 	}
 	// With "any" everybody may look at the admin database, and only admin_users may change something.
 	admin := b.Connect(ctx, "pgdrover", "stranger")
-	mustOne(ctx, t, admin, "SHOW VERSION")
-	if _, err := one(ctx, admin, "RELOAD"); err == nil {
+	mustRun(ctx, t, admin, "SHOW VERSION")
+	if _, err := run(ctx, admin, "RELOAD"); err == nil {
 		t.Error("a stranger may RELOAD")
 	}
 }
@@ -106,10 +106,10 @@ func TestAdminDatabaseHasItsRoles(t *testing.T) {
 	t.Parallel()
 	b := startBouncer(t, "auth_type = \"trust\"\n", trustUsers)
 	ctx := testContext(t)
-	mustOne(ctx, t, b.Connect(ctx, "pgbouncer", "admin"), "RELOAD")
+	mustRun(ctx, t, b.Connect(ctx, "pgbouncer", "admin"), "RELOAD")
 	stats := b.Connect(ctx, "pgdrover", "stats")
-	mustOne(ctx, t, stats, "SHOW POOLS")
-	if got := codeOf(second(one(ctx, stats, "RELOAD"))); !strings.Contains(got, "admin access needed") {
+	mustRun(ctx, t, stats, "SHOW POOLS")
+	if got := codeOf(second(run(ctx, stats, "RELOAD"))); !strings.Contains(got, "admin access needed") {
 		t.Errorf("RELOAD by stats: got %s", got)
 	}
 	if got := codeOf(second(pgx.Connect(ctx, b.DSN("pgdrover", "app")))); got != "42501 not allowed" {

@@ -127,7 +127,7 @@ func TestALoginStormDoesNotBlockQueries(t *testing.T) {
 	b := startBouncer(t, "auth_type = \"plain\"\npool_mode = \"transaction\"\nmax_client_conn = 500\n", users+pgDatabase("db", pg, "password = \"secret\""))
 	ctx := testContext(t)
 	conn := b.connectAs(ctx, "db", "app", "secret")
-	mustOne(ctx, t, conn, "SELECT 1")
+	mustRun(ctx, t, conn, "SELECT 1")
 	storm, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	var refused atomic.Int64
@@ -146,7 +146,7 @@ func TestALoginStormDoesNotBlockQueries(t *testing.T) {
 	// machine that does other things too.
 	done := int64(0)
 	for ; (done < 50 || refused.Load() < 50) && ctx.Err() == nil; done++ {
-		mustOne(ctx, t, conn, "SELECT 1")
+		mustRun(ctx, t, conn, "SELECT 1")
 	}
 	stop()
 	wg.Wait()

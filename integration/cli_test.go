@@ -157,7 +157,7 @@ func TestHangupReloadsAndTerminateEnds(t *testing.T) {
 	r := startProgram(t, set, tables, "-q", "-v")
 	ctx := testContext(t)
 	conn := r.Connect(ctx, "db", "app")
-	pid := mustOne(ctx, t, conn, "SELECT pg_backend_pid()")
+	pid := mustRun(ctx, t, conn, "SELECT pg_backend_pid()")
 	if got := r.value("SHOW verbose"); got != "1" {
 		t.Errorf("verbose is %s after -v, want 1", got)
 	}
@@ -166,7 +166,7 @@ func TestHangupReloadsAndTerminateEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.eventuallyValue("0", "SHOW query_timeout")
-	if got := mustOne(ctx, t, conn, "SELECT pg_backend_pid()"); got != pid {
+	if got := mustRun(ctx, t, conn, "SELECT pg_backend_pid()"); got != pid {
 		t.Errorf("SIGHUP moved a client from backend %s to %s", pid, got)
 	}
 	r.logged("got SIGHUP")

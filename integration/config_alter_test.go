@@ -21,7 +21,7 @@ func TestAlterIsKeptAndSetIsNot(t *testing.T) {
 	b := startBouncer(t, "auth_type = \"trust\"\npool_mode = \"transaction\"\nmax_client_conn = 50\n", trustUsers+pgDatabase("db", pg, "pool_size = 3"))
 	ctx := testContext(t)
 	conn := b.Connect(ctx, "db", "app")
-	pid := mustOne(ctx, t, conn, "SELECT pg_backend_pid()")
+	pid := mustRun(ctx, t, conn, "SELECT pg_backend_pid()")
 
 	if got, want := b.source("max_client_conn"), b.Config+":9"; got != want {
 		t.Errorf("source of a value from the file: got %s, want %s", got, want)
@@ -58,7 +58,7 @@ func TestAlterIsKeptAndSetIsNot(t *testing.T) {
 		}
 	}
 	check("after ALTER")
-	if got := mustOne(ctx, t, conn, "SELECT pg_backend_pid()"); got != pid {
+	if got := mustRun(ctx, t, conn, "SELECT pg_backend_pid()"); got != pid {
 		t.Errorf("ALTER replaced the backend %s by %s", pid, got)
 	}
 	auto := filepath.Join(b.Dir, "config.auto.toml")

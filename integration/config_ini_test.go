@@ -74,17 +74,17 @@ app = pool_mode=session max_user_connections=9
 	}
 	b := startINI(t, general+databases(""), map[string]string{"userlist.txt": list})
 	ctx := testContext(t)
-	if got := mustOne(ctx, t, b.Connect(ctx, "mapped", "app"), "SELECT current_database() || ' ' || current_user"); got != "one app" {
+	if got := mustRun(ctx, t, b.Connect(ctx, "mapped", "app"), "SELECT current_database() || ' ' || current_user"); got != "one app" {
 		t.Errorf("mapped: got %s", got)
 	}
-	if got := mustOne(ctx, t, b.Connect(ctx, "forced", "app"), "SELECT current_database() || ' ' || current_user"); got != "one shared" {
+	if got := mustRun(ctx, t, b.Connect(ctx, "forced", "app"), "SELECT current_database() || ' ' || current_user"); got != "one shared" {
 		t.Errorf("forced: got %s", got)
 	}
 	wild := b.Connect(ctx, "two", "app")
-	if got := mustOne(ctx, t, wild, "SELECT current_database() || ' ' || current_user"); got != "two app" {
+	if got := mustRun(ctx, t, wild, "SELECT current_database() || ' ' || current_user"); got != "two app" {
 		t.Errorf("*: got %s", got)
 	}
-	pid := mustOne(ctx, t, wild, "SELECT pg_backend_pid()")
+	pid := mustRun(ctx, t, wild, "SELECT pg_backend_pid()")
 	if got := b.value("SHOW max_client_conn"); got != "64" {
 		t.Errorf("max_client_conn is %s, want 64", got)
 	}
@@ -95,17 +95,17 @@ app = pool_mode=session max_user_connections=9
 	// A change leaves alone what it does not concern; a mistake leaves everything alone.
 	b.WriteINI(general + databases(fmt.Sprintf("fresh = host=127.0.0.1 port=%d dbname=two", pg.Port)))
 	b.Admin("RELOAD")
-	if got := mustOne(ctx, t, b.Connect(ctx, "fresh", "app"), "SELECT current_database()"); got != "two" {
+	if got := mustRun(ctx, t, b.Connect(ctx, "fresh", "app"), "SELECT current_database()"); got != "two" {
 		t.Errorf("fresh: got %s", got)
 	}
 	b.WriteINI(general + "max_client_conn = many\n" + databases(""))
 	if pe := b.adminError("RELOAD"); pe.Code != "F0000" || !strings.Contains(pe.Detail, b.Config+":12") {
 		t.Errorf("RELOAD: %s %q, want F0000 and the line", pe.Code, pe.Detail)
 	}
-	mustOne(ctx, t, b.Connect(ctx, "fresh", "app"), "SELECT 1")
+	mustRun(ctx, t, b.Connect(ctx, "fresh", "app"), "SELECT 1")
 	b.WriteINI(general + databases(""))
 	b.eventuallyValue("", "SELECT value FROM state WHERE key = 'config_error'")
-	if got := mustOne(ctx, t, wild, "SELECT pg_backend_pid()"); got != pid {
+	if got := mustRun(ctx, t, wild, "SELECT pg_backend_pid()"); got != pid {
 		t.Errorf("the client of * moved from backend %s to %s", pid, got)
 	}
 

@@ -50,7 +50,7 @@ func TestABadFileChangesNothingAndIsToldUntilMended(t *testing.T) {
 	b := startBouncer(t, set, tables)
 	ctx := testContext(t)
 	conn := b.Connect(ctx, "db", "app")
-	pid := mustOne(ctx, t, conn, "SELECT pg_backend_pid()")
+	pid := mustRun(ctx, t, conn, "SELECT pg_backend_pid()")
 
 	// The valid change in the same file must not come through either.
 	b.Write("auth_type = \"trust\"\npool_mode = \"transaction\"\nmax_client_conn = 60\nquery_tiemout = 4\n", tables)
@@ -70,7 +70,7 @@ func TestABadFileChangesNothingAndIsToldUntilMended(t *testing.T) {
 	if got := b.value("SHOW max_client_conn"); got != "50" {
 		t.Errorf("max_client_conn is %s, want 50 as before", got)
 	}
-	if got := mustOne(ctx, t, conn, "SELECT pg_backend_pid()"); got != pid {
+	if got := mustRun(ctx, t, conn, "SELECT pg_backend_pid()"); got != pid {
 		t.Errorf("the backend changed from %s to %s", pid, got)
 	}
 	var notice string
@@ -84,7 +84,7 @@ func TestABadFileChangesNothingAndIsToldUntilMended(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = admin.Close(context.WithoutCancel(ctx)) }()
-	mustOne(ctx, t, admin, "SHOW VERSION")
+	mustRun(ctx, t, admin, "SHOW VERSION")
 	if !strings.Contains(notice, where) {
 		t.Errorf("an admin session was told %q, want the place of the mistake", notice)
 	}

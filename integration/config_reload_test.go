@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -16,29 +15,6 @@ import (
 
 	"pgdrover/internal/pgtest"
 )
-
-// one returns the first column of the first row of a simple query, as text.
-func one(ctx context.Context, conn *pgx.Conn, sql string) (string, error) {
-	results, err := conn.PgConn().Exec(ctx, sql).ReadAll()
-	if err != nil {
-		return "", err
-	}
-	for _, r := range results {
-		if len(r.Rows) > 0 && len(r.Rows[0]) > 0 {
-			return string(r.Rows[0][0]), nil
-		}
-	}
-	return "", nil
-}
-
-func mustOne(ctx context.Context, tb testing.TB, conn *pgx.Conn, sql string) string {
-	tb.Helper()
-	v, err := one(ctx, conn, sql)
-	if err != nil {
-		tb.Fatalf("%s: %v", sql, err)
-	}
-	return v
-}
 
 // eventuallyValue waits until a query on the admin database has the wanted first column.
 func (b *bouncer) eventuallyValue(want, sql string) {
@@ -145,12 +121,12 @@ func TestSavingTheFileIsEnoughHoweverItIsSaved(t *testing.T) {
 	b := startBouncer(t, set, tables)
 	ctx := testContext(t)
 	conn := b.Connect(ctx, "db", "app")
-	pid := mustOne(ctx, t, conn, "SELECT pg_backend_pid()")
+	pid := mustRun(ctx, t, conn, "SELECT pg_backend_pid()")
 	for i, w := range ways {
 		want := fmt.Sprint(100 + i)
 		w.save(t, b.Config, preamble(b.Port, b.Dir)+set+"query_wait_timeout = "+want+"\n"+tables)
 		b.eventuallyValue(want, "SHOW query_wait_timeout")
-		if got := mustOne(ctx, t, conn, "SELECT pg_backend_pid()"); got != pid {
+		if got := mustRun(ctx, t, conn, "SELECT pg_backend_pid()"); got != pid {
 			t.Errorf("%s: the backend changed from %s to %s", w.name, pid, got)
 		}
 	}
@@ -165,15 +141,15 @@ func TestReloadTouchesOnlyWhatHasChanged(t *testing.T) {
 	ctx := testContext(t)
 
 	idle, busy := b.Connect(ctx, "keep", "app"), b.Connect(ctx, "keep", "app")
-	mustOne(ctx, t, busy, "BEGIN")
-	busyPID := mustOne(ctx, t, busy, "SELECT pg_backend_pid()")
-	mustOne(ctx, t, idle, "SELECT 1")
+	mustRun(ctx, t, busy, "BEGIN")
+	busyPID := mustRun(ctx, t, busy, "SELECT pg_backend_pid()")
+	mustRun(ctx, t, idle, "SELECT 1")
 	b.Admin("PAUSE held")
 	moved, movedBusy := b.Connect(ctx, "moved", "app"), b.Connect(ctx, "moved", "app")
-	mustOne(ctx, t, moved, "SELECT 1")
-	mustOne(ctx, t, movedBusy, "BEGIN")
+	mustRun(ctx, t, moved, "SELECT 1")
+	mustRun(ctx, t, movedBusy, "BEGIN")
 	victim := b.Connect(ctx, "gone", "app")
-	mustOne(ctx, t, victim, "SELECT 1")
+	mustRun(ctx, t, victim, "SELECT 1")
 	pids := b.serverPIDs("keep")
 	queries := b.value("SELECT total_query_count FROM stats WHERE database = 'keep'")
 	if len(pids) != 2 {
@@ -186,27 +162,27 @@ func TestReloadTouchesOnlyWhatHasChanged(t *testing.T) {
 	if got := b.serverPIDs("keep"); !slices.Equal(got, pids) {
 		t.Errorf("servers of a database that has not changed: got %v, want %v", got, pids)
 	}
-	if got := mustOne(ctx, t, busy, "SELECT pg_backend_pid()"); got != busyPID {
+	if got := mustRun(ctx, t, busy, "SELECT pg_backend_pid()"); got != busyPID {
 		t.Errorf("a transaction moved from backend %s to %s", busyPID, got)
 	}
-	mustOne(ctx, t, busy, "COMMIT")
+	mustRun(ctx, t, busy, "COMMIT")
 	if got := b.value("SELECT paused FROM databases WHERE name = 'held'"); got != "1" {
 		t.Errorf("PAUSE was lost: paused is %s", got)
 	}
 	if got := b.value(fmt.Sprintf("SELECT total_query_count >= %s FROM stats WHERE database = 'keep'", queries)); got != "1" && got != "t" {
 		t.Errorf("the counters of keep went back (%s)", got)
 	}
-	if got := mustOne(ctx, t, moved, "SELECT current_database()"); got != "two" {
+	if got := mustRun(ctx, t, moved, "SELECT current_database()"); got != "two" {
 		t.Errorf("an idle client of a changed database is on %s, want two", got)
 	}
-	if got := mustOne(ctx, t, movedBusy, "SELECT current_database()"); got != "one" {
+	if got := mustRun(ctx, t, movedBusy, "SELECT current_database()"); got != "one" {
 		t.Errorf("a transaction was moved to %s", got)
 	}
-	mustOne(ctx, t, movedBusy, "COMMIT")
-	if got := mustOne(ctx, t, movedBusy, "SELECT current_database()"); got != "two" {
+	mustRun(ctx, t, movedBusy, "COMMIT")
+	if got := mustRun(ctx, t, movedBusy, "SELECT current_database()"); got != "two" {
 		t.Errorf("after its transaction a client of a changed database is on %s, want two", got)
 	}
-	_, err := one(ctx, victim, "SELECT 1")
+	_, err := run(ctx, victim, "SELECT 1")
 	var pe *pgconn.PgError
 	if !errors.As(err, &pe) || pe.Message != "database removed" || pe.Code != "57P01" {
 		t.Errorf("a client of a removed database got %v, want 57P01 database removed", err)
@@ -214,7 +190,7 @@ func TestReloadTouchesOnlyWhatHasChanged(t *testing.T) {
 	if _, err := pgx.Connect(ctx, b.DSN("gone", "app")); err == nil || !strings.Contains(err.Error(), "no such database: gone") {
 		t.Errorf("logging in to a removed database: %v", err)
 	}
-	if got := mustOne(ctx, t, b.Connect(ctx, "new", "app"), "SELECT current_database()"); got != "two" {
+	if got := mustRun(ctx, t, b.Connect(ctx, "new", "app"), "SELECT current_database()"); got != "two" {
 		t.Errorf("a new database leads to %s, want two", got)
 	}
 	if n := len(b.serverPIDs("gone")); n != 0 {
@@ -231,16 +207,16 @@ func TestADatabaseMayComeBack(t *testing.T) {
 	ctx := testContext(t)
 	for range 3 {
 		conn := b.Connect(ctx, "db", "app")
-		mustOne(ctx, t, conn, "SELECT 1")
+		mustRun(ctx, t, conn, "SELECT 1")
 		b.Write(set, trustUsers+pgDatabase("other", pg, ""))
 		b.Admin("RELOAD")
-		if _, err := one(ctx, conn, "SELECT 1"); err == nil {
+		if _, err := run(ctx, conn, "SELECT 1"); err == nil {
 			t.Error("a client of a removed database went on")
 		}
 		b.Write(set, trustUsers+pgDatabase("db", pg, "")+pgDatabase("other", pg, ""))
 		b.Admin("RELOAD")
 	}
-	mustOne(ctx, t, b.Connect(ctx, "db", "app"), "SELECT 1")
+	mustRun(ctx, t, b.Connect(ctx, "db", "app"), "SELECT 1")
 }
 
 func TestPoolSizeChangesAtOnce(t *testing.T) {
@@ -251,14 +227,14 @@ func TestPoolSizeChangesAtOnce(t *testing.T) {
 	b := startBouncer(t, set, at(1))
 	ctx := testContext(t)
 	first := b.Connect(ctx, "db", "app")
-	mustOne(ctx, t, first, "BEGIN")
+	mustRun(ctx, t, first, "BEGIN")
 	const waiting = 4
 	conns := make([]*pgx.Conn, waiting)
 	done := make(chan error, waiting)
 	for i := range conns {
 		conns[i] = b.Connect(ctx, "db", "app")
 		go func() {
-			_, err := one(ctx, conns[i], "BEGIN")
+			_, err := run(ctx, conns[i], "BEGIN")
 			done <- err
 		}()
 	}
@@ -275,7 +251,7 @@ func TestPoolSizeChangesAtOnce(t *testing.T) {
 		t.Errorf("%d servers, want 5", got)
 	}
 	for _, c := range append(conns[:3:3], first) {
-		mustOne(ctx, t, c, "COMMIT")
+		mustRun(ctx, t, c, "COMMIT")
 	}
 
 	b.Write(set, at(2))
@@ -286,7 +262,7 @@ func TestPoolSizeChangesAtOnce(t *testing.T) {
 		}
 		return nil
 	})
-	mustOne(ctx, t, conns[3], "COMMIT") // the one that was busy meanwhile keeps its server
+	mustRun(ctx, t, conns[3], "COMMIT") // the one that was busy meanwhile keeps its server
 }
 
 // All servers are busy while pool_size is lowered: those above it close as they come back.
@@ -300,13 +276,13 @@ func TestServersAbovePoolSizeCloseWhenReleased(t *testing.T) {
 	var conns []*pgx.Conn
 	for range 4 {
 		c := b.Connect(ctx, "db", "app")
-		mustOne(ctx, t, c, "BEGIN")
+		mustRun(ctx, t, c, "BEGIN")
 		conns = append(conns, c)
 	}
 	b.Write(set, at(1))
 	b.Admin("RELOAD")
 	for _, c := range conns {
-		mustOne(ctx, t, c, "COMMIT")
+		mustRun(ctx, t, c, "COMMIT")
 	}
 	pgtest.Eventually(t, 10*time.Second, func() error {
 		if n := len(b.serverPIDs("db")); n != 1 {

@@ -26,7 +26,7 @@ func (b *bouncer) tryLogin(ctx context.Context, db, user, password string, extra
 		return err
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	_, err = one(ctx, conn, "SELECT 1")
+	_, err = run(ctx, conn, "SELECT 1")
 	return err
 }
 
@@ -62,7 +62,7 @@ func TestUsersAndTheirPasswordsChangeLive(t *testing.T) {
 	b := startBouncer(t, set, admin+"[users.app]\npassword = \"one\"\n"+db)
 	ctx := testContext(t)
 	conn := b.connectAs(ctx, "db", "app", "one")
-	pid := mustOne(ctx, t, conn, "SELECT pg_backend_pid()")
+	pid := mustRun(ctx, t, conn, "SELECT pg_backend_pid()")
 
 	b.Write(set, admin+"[users.app]\npassword = \"two\"\n[users.late]\npassword = \"late\"\n"+db)
 	b.Admin("RELOAD")
@@ -80,7 +80,7 @@ func TestUsersAndTheirPasswordsChangeLive(t *testing.T) {
 	if err := b.tryLogin(ctx, "db", "app", "two"); err == nil {
 		t.Error("a user that was taken out can log in")
 	}
-	if got := mustOne(ctx, t, conn, "SELECT pg_backend_pid()"); got != pid {
+	if got := mustRun(ctx, t, conn, "SELECT pg_backend_pid()"); got != pid {
 		t.Errorf("a session moved from backend %s to %s", pid, got)
 	}
 }

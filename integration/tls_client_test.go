@@ -199,7 +199,7 @@ func TestRotatedCertificatesServeNewConnectionsOnly(t *testing.T) {
 	b := startBouncer(t, "auth_type = \"trust\"\npool_mode = \"transaction\"\n"+clientTLS("allow", pair, nil), trustUsers+pgDatabase("db", pg, ""))
 	ctx := testContext(t)
 	conn := b.Connect(ctx, "db", "app", "sslmode=require")
-	pid := mustOne(ctx, t, conn, "SELECT pg_backend_pid()")
+	pid := mustRun(ctx, t, conn, "SELECT pg_backend_pid()")
 	before, err := b.serial(ctx, ca.Pool())
 	if err != nil {
 		t.Fatal(err)
@@ -215,7 +215,7 @@ func TestRotatedCertificatesServeNewConnectionsOnly(t *testing.T) {
 	if got, err := b.serial(ctx, ca.Pool()); err != nil || got != want {
 		t.Errorf("a new connection is shown %s (%v), want %s", got, err, want)
 	}
-	if got := mustOne(ctx, t, conn, "SELECT pg_backend_pid()"); got != pid {
+	if got := mustRun(ctx, t, conn, "SELECT pg_backend_pid()"); got != pid {
 		t.Errorf("an old connection moved from backend %s to %s", pid, got)
 	}
 	// A broken pair changes nothing.

@@ -75,7 +75,7 @@ func TestServersAreVerifiedAsSSLModeSays(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		got := mustOne(ctx, t, conn, "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
+		got := mustRun(ctx, t, conn, "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
 		if got != map[bool]string{true: "t", false: "f"}[c.tls] {
 			t.Errorf("%s: TLS is %s, want %t", name, got, c.tls)
 		}
@@ -109,7 +109,7 @@ func TestClientCertificateToServers(t *testing.T) {
 	b := startBouncer(t, "auth_type = \"trust\"\nserver_login_retry = 1\nserver_tls_sslmode = \"verify-full\"\n"+fmt.Sprintf("server_tls_ca_file = %q\n", ca.CertFile),
 		trustUsers+pgDatabase("with", pg, fmt.Sprintf("server_tls_cert_file = %q\nserver_tls_key_file = %q\n", pair.CertFile, pair.KeyFile))+pgDatabase("without", pg, ""))
 	ctx := testContext(t)
-	if got := mustOne(ctx, t, b.Connect(ctx, "with", "app"), "SELECT current_user"); got != "app" {
+	if got := mustRun(ctx, t, b.Connect(ctx, "with", "app"), "SELECT current_user"); got != "app" {
 		t.Errorf("got %s", got)
 	}
 	if got := codeOf(b.tryLogin(ctx, "without", "app", "")); !strings.HasPrefix(got, "28000 ") {
@@ -174,12 +174,12 @@ func TestEveryPairOfSidesCarriesEverything(t *testing.T) {
 				defer over()
 				ended := make(chan struct{})
 				go func() { defer close(ended); cancelUntil(query, conn) }()
-				if _, err := one(ctx, conn, "SELECT pg_sleep(50)"); !strings.HasPrefix(codeOf(err), "57014 ") {
+				if _, err := run(ctx, conn, "SELECT pg_sleep(50)"); !strings.HasPrefix(codeOf(err), "57014 ") {
 					t.Errorf("a cancel: got %v", err)
 				}
 				over()
 				<-ended
-				mustOne(ctx, t, conn, "SELECT 1")
+				mustRun(ctx, t, conn, "SELECT 1")
 			})
 		}
 	}

@@ -92,14 +92,10 @@ func (p *Pooler) listen(set *config.Settings) (ls []net.Listener, err error) {
 	}
 	if dir := set.UnixSocketDir; dir != "" {
 		l, err := listenUnix(set)
-		switch {
-		case err == nil:
-			ls = append(ls, l)
-		case len(ls) == 0:
-			return ls, err
-		default:
+		if err != nil {
 			return ls, err
 		}
+		ls = append(ls, l)
 	}
 	if len(ls) == 0 {
 		return nil, errors.New("nothing to listen on: set listen_addr or unix_socket_dir")

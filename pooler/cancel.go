@@ -2,6 +2,7 @@ package pooler
 
 import (
 	"context"
+	"crypto/rand"
 	"time"
 )
 
@@ -61,4 +62,44 @@ func (p *Pooler) cancelClient(c *client) {
 	if parked {
 		pl.free(s)
 	}
+}
+
+// Layout of cancel keys, in the 8 bytes of protocol 3.0: the sign bit of byte 0 is clear, bytes 1 and 2 hold the
+// peer number (little-endian), the low two bits of byte 7 how many more peers may pass a request on. Protocol 3.2
+// has 32 more random bytes behind them.
+const (
+	keyLen     = 8
+	longKeyLen = keyLen + 28
+	keyHops    = 3
+)
+
+// newKey makes a cancel key and enters it for c.
+func (p *Pooler) newKey(c any, minor int) []byte {
+	n := keyLen
+	if minor >= 2 {
+		n = longKeyLen
+	}
+	key := make([]byte, n)
+	peer := p.settings().PeerID
+	for {
+		_, _ = rand.Read(key) // never fails
+		key[0] &= 0x7f
+		key[1], key[2] = byte(peer), byte(peer>>8)
+		key[7] = key[7]&^3 | keyHops
+		p.mu.Lock()
+		_, taken := p.keys[string(key)]
+		if !taken {
+			p.keys[string(key)] = c
+		}
+		p.mu.Unlock()
+		if !taken {
+			return key
+		}
+	}
+}
+
+func (p *Pooler) forgetKey(key []byte) {
+	p.mu.Lock()
+	delete(p.keys, string(key))
+	p.mu.Unlock()
 }

@@ -10,7 +10,7 @@
 //	Pooler.login       startup packet, TLS, authentication, welcome               startup.go, login.go
 //	client.process     frame what has come into units that want an answer         forward.go
 //	client.checkout    take a server, or wait; give it the client's parameters    checkout.go, parameters.go
-//	client.forward     rewrite statement names, note the replies to expect        forward.go, reply.go
+//	client.forward     rewrite statement names, note the replies to expect        forward.go, rename.go, reply.go
 //	client.relay       write to the server, read it, write to the client          relay.go, duplex.go
 //	pool.release       back to the pool, or to the client that waits longest      pool.go
 //

@@ -444,3 +444,37 @@ func (p *pool) failed(err error) (tell []*client) {
 
 // extraParams is track_extra_parameters.
 func (p *pool) extraParams() []string { return p.p.extra }
+
+// markStale has every server of the pool closed when it is next idle.
+func (pl *pool) markStale() {
+	pl.mu.Lock()
+	for s := range pl.servers {
+		s.closeNeeded.Store(true)
+	}
+	pl.welcome = nil
+	pl.retryAt, pl.failures, pl.loginErr = 0, 0, false
+	pl.mu.Unlock()
+	for _, s := range pl.takeIdle(func(*server) bool { return true }) {
+		s.close("close_needed")
+	}
+}
+
+// awaitConnects waits for attempts to open servers, and for servers that are tested or reset, to end.
+func (pl *pool) awaitConnects(p *Pooler) {
+	deadline := time.NewTimer(5 * time.Second)
+	defer deadline.Stop()
+	for {
+		ch := p.changes()
+		pl.mu.Lock()
+		busy := pl.connecting > 0 || len(pl.servers) > 0
+		pl.mu.Unlock()
+		if !busy {
+			return
+		}
+		select {
+		case <-ch:
+		case <-deadline.C:
+			return
+		}
+	}
+}

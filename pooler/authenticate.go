@@ -1,0 +1,95 @@
+package pooler
+
+import (
+	"context"
+	"encoding/binary"
+	"net"
+	"os"
+
+	"pgdrover/internal/auth"
+	"pgdrover/internal/connect"
+	"pgdrover/internal/wire"
+)
+
+// messenger carries authentication messages.
+type messenger struct {
+	nc net.Conn
+	r  *wire.Reader
+}
+
+func (m *messenger) SendAuth(code uint32, data []byte) error {
+	b := []byte{'R', 0, 0, 0, 0}
+	b = binary.BigEndian.AppendUint32(b, code)
+	b = append(b, data...)
+	binary.BigEndian.PutUint32(b[1:], uint32(len(b)-1))
+	_, err := m.nc.Write(b)
+	return err
+}
+
+func (m *messenger) RecvPassword() ([]byte, error) {
+	typ, body, err := m.r.Next()
+	if err != nil {
+		return nil, err
+	}
+	if typ != 'p' {
+		return nil, fatalError{errProtocol("unknown pkt")}
+	}
+	return body, nil
+}
+
+// maxPassword bounds messages before a client has proved who it is, in bytes.
+const maxPassword = 65530 + 64
+
+// authenticate finds out who the client is, by auth_type or the HBA file.
+func (p *Pooler) authenticate(c *client, nc net.Conn, st *startup, addr peerAddr, l *live, d *database, isAdmin bool) (auth.Result, error) {
+	cfg := l.cfg
+	if isAdmin && st.user == "pgbouncer" && addr.unix && addr.uid == os.Getuid() {
+		return auth.Result{Method: auth.MethodPeer}, nil // PgBouncer's own door for local scripts
+	}
+	var method auth.Method
+	req := auth.Request{
+		User: st.user, ScramIterations: cfg.ScramIterations, PeerUser: addr.osUser, Ident: l.ident, MockLike: l.mock.kind, MockIterations: l.mock.iterations,
+	}
+	if st.tls != nil {
+		req.ChannelBinding = l.binding
+		req.CertCN, req.CertVerified = connect.ClientCert(st.tls)
+	}
+	if cfg.AuthType == "hba" {
+		rule, ok := l.hba.Match(auth.HBAConn{
+			Local: addr.unix, TLS: st.tls != nil, Addr: addr.ip, Database: st.database, User: st.user,
+			Replication: st.repl == "physical",
+		})
+		if !ok {
+			return auth.Result{}, auth.ErrNoMethod
+		}
+		method, req.MapName, req.RequireCert = rule.Method, rule.MapName, rule.ClientCert
+	} else {
+		m, err := auth.ParseMethod(cfg.AuthType)
+		if err != nil {
+			return auth.Result{}, fatalError{errProtocol("bouncer config error")}
+		}
+		method = m
+	}
+	req.Method = method
+	if u := cfg.Users[st.user]; u != nil {
+		req.Known = true
+		req.Secret = auth.ParseSecret(string(u.Password))
+	} else if method != auth.MethodAny {
+		secret, ok, err := p.askUser(c, nc, st, l, d)
+		if err != nil {
+			return auth.Result{}, err
+		}
+		req.Known, req.Secret = ok, secret
+	}
+	ctx := p.ctx
+	if cfg.ClientLoginTimeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, cfg.ClientLoginTimeout)
+		defer cancel()
+	}
+	res, err := p.verifier.Authenticate(ctx, &messenger{nc: nc, r: wire.NewReader(nc, maxPassword)}, req)
+	if err == nil && res.Plain == "" && req.Secret.Kind() == auth.KindPlain {
+		res.Plain = req.Secret.Reveal() // from auth_query; what auth_file holds is found anyway
+	}
+	return res, err
+}

@@ -1,0 +1,172 @@
+package pooler
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"pgdrover/internal/config"
+	"pgdrover/internal/connect"
+)
+
+// welcome returns what the servers of the pool report at login. The first client waits for a server to learn it.
+func (c *client) welcome() ([]connect.Param, error) {
+	pl := c.pool
+	pl.mu.Lock()
+	w := pl.welcome
+	pl.mu.Unlock()
+	if w != nil {
+		return w, nil
+	}
+	s, err := c.takeAtLogin()
+	var e *Error
+	var f fatalError
+	if err != nil && !errors.As(err, &f) && errors.As(err, &e) {
+		e.Severity = "FATAL"
+		return nil, fatalError{e}
+	}
+	if err != nil {
+		return nil, err
+	}
+	w = s.sc.Params
+	pl.free(s)
+	return w, nil
+}
+
+// takeAtLogin takes a server for a client that has not logged in yet. A client that leaves meanwhile gives up its place in
+// the queue, and client_login_timeout goes on counting.
+func (c *client) takeAtLogin() (*server, error) {
+	s, err := c.pool.take(c)
+	if err != nil || s != nil {
+		return s, err
+	}
+	if err := c.p.watch.add(c.conn.fd(), c); err != nil {
+		c.p.log.Error().Err(err).Msg("watching a client failed") // it waits all the same
+	}
+	defer c.p.watch.release(c.conn.fd())
+	defer context.AfterFunc(c.p.ctx, func() { c.kill(errShutdown()) })()
+	deadline := time.Time{}
+	if limit := c.p.settings().ClientLoginTimeout; limit > 0 {
+		deadline = c.connected.Add(limit)
+		t := time.AfterFunc(time.Until(deadline), func() {
+			e := errProtocol("client_login_timeout (server down)")
+			e.Detail = fmt.Sprintf("The login took longer than %s, most of it waiting for a server connection.", limit)
+			c.kill(e)
+		})
+		defer t.Stop()
+	}
+	s, err = c.waitForServer(now())
+	if err == nil {
+		_ = c.conn.netConn().SetDeadline(deadline) // waiting has cleared it
+	}
+	return s, err
+}
+
+// greeting is what every client of a pool with the same startup parameters begins with.
+type greeting struct {
+	session session
+	app     string
+	message []byte // AuthenticationOk and the ParameterStatus messages
+}
+
+// maxGreetings bounds how many a pool remembers.
+const maxGreetings = 64
+
+// hello builds everything from AuthenticationOk to ReadyForQuery, and sets what the session begins with.
+func (c *client) hello(st *startup, welcome []connect.Param, cfg *config.Config) []byte {
+	g := c.greeting(st, welcome, cfg)
+	c.session = g.session
+	c.appName.Store(&g.app)
+	c.cancelKey = c.p.newKey(c, st.minor)
+	b := make([]byte, 0, len(g.message)+64)
+	b = appendBackendKey(append(b, g.message...), c.cancelKey)
+	if m := cfg.LoginNotifyMessage; m != "" {
+		b = append(b, (&Error{Severity: "NOTICE", Code: "00000", Message: m}).message()...)
+	}
+	return appendReady(b, 'I')
+}
+
+// greeting returns the pool's greeting for these parameters, making it if need be.
+func (c *client) greeting(st *startup, welcome []connect.Param, cfg *config.Config) *greeting {
+	own := slices.DeleteFunc(slices.Clone(st.params), func(q param) bool {
+		return slices.ContainsFunc(cfg.IgnoreStartupParameters, func(n string) bool { return strings.EqualFold(n, q.name) })
+	})
+	if cfg.ApplicationNameAddHost {
+		app := "app"
+		for _, q := range own {
+			if strings.EqualFold(q.name, "application_name") && q.value != "" {
+				app = q.value
+			}
+		}
+		return newGreeting(append(own, param{"application_name", app + " - " + c.addr.String()}), welcome, c.p.extra)
+	}
+	var key strings.Builder
+	for _, q := range own {
+		key.WriteString(q.name)
+		key.WriteByte(0)
+		key.WriteString(q.value)
+		key.WriteByte(0)
+	}
+	pl := c.pool
+	pl.mu.Lock()
+	g := pl.greetings[key.String()]
+	pl.mu.Unlock()
+	if g != nil && len(g.welcome) == len(welcome) && (len(welcome) == 0 || &g.welcome[0] == &welcome[0]) {
+		return g.greeting
+	}
+	fresh := newGreeting(own, welcome, c.p.extra)
+	pl.mu.Lock()
+	if pl.greetings == nil || len(pl.greetings) >= maxGreetings {
+		pl.greetings = map[string]*knownGreeting{}
+	}
+	pl.greetings[key.String()] = &knownGreeting{fresh, welcome}
+	pl.mu.Unlock()
+	return fresh
+}
+
+// knownGreeting is a greeting with the welcome that it was made from.
+type knownGreeting struct {
+	*greeting
+	welcome []connect.Param
+}
+
+func newGreeting(own []param, welcome []connect.Param, extra []string) *greeting {
+	var ps []param
+	for _, w := range welcome {
+		if isFollowing(w.Name, extra) {
+			ps = append(ps, param{w.Name, w.Value})
+		}
+	}
+	g := &greeting{message: []byte{'R', 0, 0, 0, 8, 0, 0, 0, 0}}
+	for i, q := range own {
+		if strings.EqualFold(q.name, "application_name") {
+			g.app = q.value
+		}
+		for _, w := range welcome { // in the server's spelling, so that they are one
+			if strings.EqualFold(w.Name, q.name) {
+				own[i].name = w.Name
+			}
+		}
+	}
+	g.session = newSession(makeEnv(append(ps, own...)))
+	for _, w := range welcome {
+		v := w.Value
+		if isFollowing(w.Name, extra) {
+			if own, ok := envGet(g.session.all, w.Name); ok {
+				v = own
+			}
+		}
+		g.message = appendParameterStatus(g.message, w.Name, v)
+	}
+	return g
+}
+
+func appendBackendKey(b, key []byte) []byte {
+	b = append(b, 'K')
+	b = binary.BigEndian.AppendUint32(b, uint32(4+len(key)))
+	return append(b, key...)
+}

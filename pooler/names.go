@@ -1,0 +1,150 @@
+package pooler
+
+import (
+	"slices"
+	"sync/atomic"
+
+	"pgdrover/internal/config"
+	"pgdrover/internal/stats"
+)
+
+// poolCounters belong to a pool's name.
+type poolCounters struct {
+	counters                        stats.Counters
+	queries, xacts, waits, connects stats.Histogram
+}
+
+// database is what belongs to a database's name and survives reloads.
+type database struct {
+	name     string
+	conf     atomic.Pointer[config.Database]
+	auto     bool // registered through "*"
+	paused   atomic.Bool
+	disabled atomic.Bool
+	clients  atomic.Int32
+	usedAt   atomic.Int64 // for autodb_idle_timeout
+	dropped  atomic.Bool
+	ddl      atomic.Uint64 // counts commands seen that may change what a statement returns
+}
+
+// user is what belongs to a user's name, as a login or on servers.
+type user struct {
+	name    string
+	clients atomic.Int32
+	seen    atomic.Bool // through auth_query
+}
+
+// findDatabase returns the database of that name, registering it if the configuration has it or a template.
+func (p *Pooler) findDatabase(name string) (*database, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if d := p.databases[name]; d != nil {
+		return d, true
+	}
+	conf, auto := p.live.Load().cfg.FindDatabase(name)
+	if conf == nil || config.IsAdminDatabase(name) {
+		return nil, false
+	}
+	d := &database{name: name, auto: auto}
+	d.conf.Store(conf)
+	d.usedAt.Store(now())
+	p.databases[name] = d
+	if auto {
+		p.log.Info().Str("database", name).Msg("registered new auto-database: " + name)
+	}
+	return d, true
+}
+
+func (p *Pooler) findUser(name string) *user {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	u := p.users[name]
+	if u == nil {
+		u = &user{name: name}
+		p.users[name] = u
+	}
+	return u
+}
+
+// findPool returns the pool for clients of d that use the server user.
+func (p *Pooler) findPool(d *database, serverUser, replication string) *pool {
+	u := p.findUser(serverUser)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	k := poolKey{d.name, serverUser, replication}
+	if pl := p.pools[k]; pl != nil && pl.db == d {
+		return pl
+	}
+	pc := p.counters[k]
+	if pc == nil {
+		pc = &poolCounters{}
+		p.counters[k] = pc
+	}
+	pl := &pool{
+		p: p, key: k, db: d, user: u, log: p.log,
+		counters: &pc.counters, queries: &pc.queries, xacts: &pc.xacts, waits: &pc.waits, connects: &pc.connects,
+		servers: map[*server]struct{}{},
+	}
+	set := p.live.Load().cfg.PoolSettings(d.conf.Load(), serverUser)
+	pl.conf.Store(&set)
+	p.pools[k] = pl
+	return pl
+}
+
+func (p *Pooler) allPools() []*pool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	out := make([]*pool, 0, len(p.pools))
+	for _, pl := range p.pools {
+		out = append(out, pl)
+	}
+	return out
+}
+
+// poolsOf returns the pools of a database, of all of them for "".
+func (p *Pooler) poolsOf(name string) []*pool {
+	return slices.DeleteFunc(p.allPools(), func(pl *pool) bool { return name != "" && pl.key.database != name })
+}
+
+func (p *Pooler) allClients() []*client {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	out := make([]*client, 0, len(p.clients))
+	for _, c := range p.clients {
+		out = append(out, c)
+	}
+	return out
+}
+
+// removeDatabase closes everything of a database.
+func (p *Pooler) removeDatabase(d *database, why string) {
+	d.dropped.Store(true)
+	for _, c := range p.allClients() {
+		if c.db == d {
+			c.kill(errDatabaseGone(d.name))
+		}
+	}
+	for _, pl := range p.allPools() {
+		if pl.db == d {
+			p.dropPool(pl, why)
+		}
+	}
+}
+
+// dropPool takes a pool out of service; servers that are in use close when they come back.
+func (p *Pooler) dropPool(pl *pool, why string) {
+	pl.mu.Lock()
+	pl.dropped = true
+	for s := range pl.servers {
+		s.closeNeeded.Store(true)
+	}
+	pl.mu.Unlock()
+	p.mu.Lock()
+	if p.pools[pl.key] == pl {
+		delete(p.pools, pl.key)
+	}
+	p.mu.Unlock()
+	for _, s := range pl.takeIdle(func(*server) bool { return true }) {
+		s.close(why)
+	}
+}

@@ -1,0 +1,119 @@
+package pooler
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"pgdrover/internal/auth"
+	"pgdrover/internal/config"
+	"pgdrover/internal/connect"
+)
+
+// openServer logs in to PostgreSQL for a pool.
+func (p *Pooler) openServer(pl *pool) (*server, error) {
+	l := p.live.Load()
+	d := pl.db.conf.Load()
+	set := &l.cfg.Settings
+	ctx, cancel := context.WithCancel(p.ctx)
+	if set.ServerConnectTimeout > 0 {
+		ctx, cancel = context.WithTimeout(p.ctx, set.ServerConnectTimeout)
+	}
+	defer cancel()
+	side := l.serverTLSFor(d)
+	t := connect.Target{
+		Hosts: pl.hostOrder(d), Port: d.Port, SocketDir: set.UnixSocketDir, DBName: d.DBName, User: pl.key.user,
+		Credentials: p.credentials(l.cfg, d, pl), SSLMode: side.mode, TLS: side.cfg,
+		TCPKeepalive: set.TCPKeepalive, TCPKeepcnt: set.TCPKeepcnt, TCPKeepidle: set.TCPKeepidle, TCPKeepintvl: set.TCPKeepintvl,
+		TCPUserTimeout: set.TCPUserTimeout, TCPSocketBuffer: set.TCPSocketBuffer,
+		Resolver: p.resolver, Hasher: p.hasher,
+	}
+	for _, kv := range [...]connect.Param{
+		{Name: "client_encoding", Value: d.ClientEncoding},
+		{Name: "datestyle", Value: d.DateStyle},
+		{Name: "timezone", Value: d.TimeZone},
+		{Name: "application_name", Value: d.ApplicationName},
+	} {
+		if kv.Value != "" {
+			t.Params = append(t.Params, kv)
+		}
+	}
+	switch pl.key.replication {
+	case "logical":
+		t.Replication = "database"
+	case "physical":
+		t.Replication = "true"
+	}
+	sc, err := connect.Dial(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	s, err := p.newServer(pl, sc)
+	if err != nil {
+		_ = sc.Conn.Close()
+		return nil, err
+	}
+	if d.ConnectQuery != "" && pl.key.replication == "none" {
+		if err := s.simple(d.ConnectQuery, max(set.ServerConnectTimeout, time.Second)); err != nil {
+			_ = sc.Conn.Close()
+			return nil, fmt.Errorf("connect_query failed: %w", err)
+		}
+		s.base = s.session.all
+	}
+	p.logServerOpened(s)
+	return s, nil
+}
+
+func (p *Pooler) newServer(pl *pool, sc *connect.Server) (*server, error) {
+	cn, err := newConn(sc.Conn)
+	if err != nil {
+		return nil, err
+	}
+	s := &server{id: p.lastID.Add(1), pool: pl, sc: sc, conn: cn, tx: 'I', createdAt: now(), releasedAt: now()}
+	s.prepared.init()
+	var ps []param
+	for _, kv := range sc.Params {
+		if isFollowing(kv.Name, p.extra) {
+			ps = append(ps, param{kv.Name, kv.Value})
+		}
+	}
+	s.session = newSession(makeEnv(ps))
+	s.base = s.session.all
+	if v, ok := sc.Param("application_name"); ok {
+		s.appName.Store(&v)
+	}
+	if sc.TLSState != nil {
+		s.tlsName = tlsName(*sc.TLSState)
+	}
+	for _, n := range slices.Concat(unreported[:], p.extra) {
+		if _, ok := sc.Param(n); !ok && !slices.ContainsFunc(s.asks, func(a string) bool { return strings.EqualFold(a, n) }) {
+			s.asks = append(s.asks, n)
+		}
+	}
+	return s, nil
+}
+
+// hostOrder returns the hosts in the order in which they are tried.
+func (pl *pool) hostOrder(d *config.Database) []string {
+	if len(d.Hosts) < 2 || d.LoadBalanceHosts == "disable" {
+		return d.Hosts
+	}
+	pl.mu.Lock()
+	turn := int(pl.hostTurn) % len(d.Hosts)
+	pl.hostTurn++
+	pl.mu.Unlock()
+	return slices.Concat(d.Hosts[turn:], d.Hosts[:turn])
+}
+
+// credentials puts together what is known of a pool's server user.
+func (p *Pooler) credentials(cfg *config.Config, d *config.Database, pl *pool) auth.Credentials {
+	stored := d.Password
+	if stored == "" {
+		if u := cfg.Users[pl.key.user]; u != nil {
+			stored = u.Password
+		}
+	}
+	return auth.NewCredentials(pl.key.user, auth.ParseSecret(string(stored)), pl.creds.Load())
+}

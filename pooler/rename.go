@@ -1,0 +1,277 @@
+package pooler
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+
+	"pgdrover/internal/config"
+)
+
+// outcome is what became of a message of the extended protocol.
+type outcome uint8
+
+const (
+	unchanged outcome = iota // it is forwarded as it is
+	preceded                 // something was staged that goes before it
+	replaced                 // its replacement, if any, was staged
+)
+
+// extended handles Parse, Bind, Describe and Close. before is what of the unit has not been staged yet:
+// it is staged first whenever something else is.
+func (c *client) extended(typ byte, msg []byte, whole bool, before []byte) (how outcome, err error) {
+	body := msg[headerLen:]
+	if typ == 'P' {
+		c.pool.counters.ClientParses.Add(1)
+	} else if typ == 'B' {
+		c.pool.counters.Binds.Add(1)
+	}
+	if !c.tracking {
+		c.replies.push(plainReply(typ))
+		return unchanged, nil
+	}
+	var name []byte
+	switch typ {
+	case 'P':
+		name, body, err = cstring(body)
+	case 'B':
+		if _, body, err = cstring(body); err == nil {
+			name, body, err = cstring(body)
+		}
+	default: // 'D', 'C'
+		if len(body) == 0 || body[0] != 'S' {
+			c.replies.push(plainReply(typ))
+			return unchanged, nil
+		}
+		name, body, err = cstring(body[1:])
+	}
+	if err != nil {
+		return 0, fatalError{errProtocol(fmt.Sprintf("broken %s packet", messageName(typ)))}
+	}
+	if typ == 'P' {
+		sets := c.noteText(body, whole)
+		if len(name) == 0 {
+			c.unSets = sets
+		}
+	}
+	if len(name) == 0 {
+		return c.unnamedStatement(typ, body, whole, before)
+	}
+	switch typ {
+	case 'P':
+		return c.parse(name, body, before)
+	case 'C':
+		return c.closeStatement(name, before)
+	}
+	st := c.stmts[string(name)]
+	if st == nil {
+		// The server knows no such name either and says so, with the effect it must have on the pipeline.
+		c.replies.push(plainReply(typ))
+		return unchanged, nil
+	}
+	if st.sets {
+		c.dirty = c.mode != config.PoolSession
+	}
+	c.stage(before)
+	p := c.prepare(st)
+	at := len(c.fwd)
+	c.fwd = append(c.fwd, msg[:headerLen]...)
+	if typ == 'D' {
+		c.fwd = append(c.fwd, 'S')
+	} else {
+		portal := msg[headerLen : len(msg)-len(body)-len(name)-1] // with its terminator
+		c.fwd = append(c.fwd, portal...)
+	}
+	c.fwd = append(c.fwd, p.name...)
+	c.fwd = append(c.fwd, 0)
+	c.fwd = append(c.fwd, body...)
+	old := binary.BigEndian.Uint32(msg[1:])
+	binary.BigEndian.PutUint32(c.fwd[at+1:], uint32(int(old)+len(p.name)-len(name)))
+	c.replies.push(plainReply(typ))
+	return replaced, nil
+}
+
+// parse handles a named Parse. body is the text with its parameter types.
+func (c *client) parse(name, body, before []byte) (outcome, error) {
+	if _, ok := c.stmts[string(name)]; ok {
+		return c.parseAgain(name, before)
+	}
+	st := c.p.stmts.intern(body, c.db.ddl.Load()) // this reference goes into the reply entry
+	c.setStmt(string(name), st)
+	d := replyData{name: string(name), after: st}
+	c.stage(before)
+	// In a failed transaction the server has to say so, and whether it is in one is not known while it has not answered
+	// everything up to the last Sync.
+	if c.srv.tx != 'E' && c.replies.asked == 0 {
+		if p := c.srv.prepared.get(stmtKey{st, c.session.stmt}); p != nil && (p.confirmed || p.region == c.region) {
+			c.replies.pushData(replySayParsed, d)
+			return replaced, nil
+		}
+	}
+	d.prep = c.addPrepared(st)
+	c.appendParse(d.prep.name, st)
+	c.replies.pushData(replyParseNamed, d)
+	return replaced, nil
+}
+
+// parseAgain lets the server refuse a name that is in use: a statement of that name, with an empty text, is made first
+// and closed when the server is next used.
+func (c *client) parseAgain(name, before []byte) (outcome, error) {
+	c.stage(before)
+	c.fwd = appendParseBody(c.fwd, string(name), "\x00\x00\x00")
+	c.replies.pushData(replyParseOwn, replyData{})
+	c.replies.push(replyParse)
+	if !slices.Contains(c.srv.toClose, string(name)) {
+		c.srv.closeLater(string(name))
+	}
+	return preceded, nil
+}
+
+// prepare makes sure that the linked server has st, sending Parse ahead if it must.
+func (c *client) prepare(st *stmt) *prepared {
+	p := c.srv.prepared.get(stmtKey{st, c.session.stmt})
+	if p != nil && (p.confirmed || p.region == c.region) {
+		return p
+	}
+	p = c.addPrepared(st)
+	c.appendParse(p.name, st)
+	c.replies.pushData(replyParseOwn, replyData{prep: p})
+	return p
+}
+
+// addPrepared enters st for the linked server, making room first.
+func (c *client) addPrepared(st *stmt) *prepared {
+	s := c.srv
+	for s.prepared.len() >= c.maxStmts {
+		old := s.prepared.oldest()
+		if old == nil {
+			break
+		}
+		s.prepared.remove(c.p.stmts, old)
+		c.appendClose(old.name, old.name)
+	}
+	p, replaced := s.prepared.add(c.p.stmts, stmtKey{st, c.session.stmt}, c.region)
+	if replaced != nil {
+		s.closeLater(replaced.name)
+	}
+	s.nPrepared.Store(int32(s.prepared.len()))
+	return p
+}
+
+func (c *client) appendParse(name string, st *stmt) {
+	c.pool.counters.ServerParses.Add(1)
+	c.fwd = appendParseBody(c.fwd, name, st.body)
+}
+
+func appendParseBody(b []byte, name, body string) []byte {
+	b = append(b, 'P')
+	b = binary.BigEndian.AppendUint32(b, uint32(4+len(name)+1+len(body)))
+	b = append(b, name...)
+	b = append(b, 0)
+	return append(b, body...)
+}
+
+// appendClose closes a statement on the server. Should the server skip that, again is closed when it is next used.
+func (c *client) appendClose(name, again string) {
+	c.fwd = appendCloseStatement(c.fwd, name)
+	c.replies.pushData(replyCloseOwn, replyData{name: again})
+}
+
+func appendCloseStatement(b []byte, name string) []byte {
+	b = append(b, 'C')
+	b = binary.BigEndian.AppendUint32(b, uint32(4+1+len(name)+1))
+	b = append(b, 'S')
+	b = append(b, name...)
+	return append(b, 0)
+}
+
+// closeOwn closes what earlier users of the server have left to be closed.
+func (c *client) closeOwn() {
+	for _, name := range c.srv.toClose {
+		c.appendClose(name, name)
+	}
+	c.srv.toClose = c.srv.toClose[:0]
+}
+
+// closeStatement handles Close of a named statement. A renamed one stays on the server for others.
+func (c *client) closeStatement(name, before []byte) (outcome, error) {
+	st := c.stmts[string(name)]
+	if st == nil {
+		c.replies.push(replyClose)
+		return unchanged, nil
+	}
+	c.stage(before)
+	c.p.stmts.ref(st) // held by the reply entry
+	c.replies.pushData(replySayClosed, replyData{name: string(name), before: st})
+	c.setStmt(string(name), nil)
+	return replaced, nil
+}
+
+// unnamedStatement handles messages for the unnamed statement, which lives on the server where it was parsed: its text
+// is kept, and sent ahead when a later transaction uses it elsewhere.
+func (c *client) unnamedStatement(typ byte, body []byte, whole bool, before []byte) (outcome, error) {
+	s := c.srv
+	switch typ {
+	case 'P':
+		c.unGen++
+		if whole && len(body) <= maxUnnamed {
+			c.unnamed = append(c.unnamed[:0], body...)
+		} else {
+			c.unnamed = nil
+		}
+		c.pool.counters.ServerParses.Add(1)
+		s.unOwner, s.unGen = c.id, c.unGen
+		c.replies.pushData(replyParseUnname, replyData{})
+		return unchanged, nil
+	case 'C':
+		c.unnamed = nil
+		s.unOwner = 0
+		c.replies.push(replyClose)
+		return unchanged, nil
+	}
+	if typ == 'B' && c.unSets {
+		c.dirty = c.mode != config.PoolSession
+	}
+	if s.unOwner == c.id && s.unGen == c.unGen {
+		c.replies.push(plainReply(typ))
+		return unchanged, nil
+	}
+	c.stage(before)
+	if c.unnamed != nil {
+		c.pool.counters.ServerParses.Add(1)
+		c.fwd = appendParseBody(c.fwd, "", string(c.unnamed))
+		c.replies.pushData(replyParseOwn, replyData{})
+		s.unOwner, s.unGen = c.id, c.unGen
+	} else {
+		c.appendClose("", "") // so that the server says that there is none, instead of using another client's
+		s.unOwner = 0
+	}
+	c.replies.push(plainReply(typ))
+	return preceded, nil
+}
+
+func plainReply(typ byte) replyKind {
+	switch typ {
+	case 'P':
+		return replyParse
+	case 'B':
+		return replyBind
+	case 'D':
+		return replyDescribe
+	default:
+		return replyClose
+	}
+}
+
+func messageName(typ byte) string {
+	switch typ {
+	case 'P':
+		return "Parse"
+	case 'B':
+		return "Bind"
+	case 'D':
+		return "Describe"
+	default:
+		return "Close"
+	}
+}

@@ -43,8 +43,11 @@ func (c *call) describe() string {
 	}
 	for _, k := range captured {
 		v := c.args[k]
-		if k == "value" {
+		switch k {
+		case "value":
 			v = masked(strings.ToLower(c.args["setting"]), v)
+		case "options":
+			v = optionNames(v)
 		}
 		text += " " + k + "=" + oneLine(v)
 	}

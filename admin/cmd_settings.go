@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"strings"
+
+	"pgdrover/internal/config"
 )
 
 // settingCommands are SET, ALTER … SET and RESET.
@@ -121,6 +123,9 @@ func alter(do func(s *session, object, name string, value *string) error, label 
 
 // masked hides the value of a setting that may hold a secret.
 func masked(name, value string) string {
+	if config.IsSecret(name) && value != "" {
+		return "****"
+	}
 	for _, part := range []string{"password", "secret", "ldap_options", "token", "connect_query", "private"} {
 		if strings.Contains(name, part) && value != "" && !strings.HasSuffix(name, "_file") && !strings.HasSuffix(name, "_env") {
 			return "****"

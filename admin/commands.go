@@ -41,9 +41,21 @@ type command struct {
 // word is the first keyword of the command.
 func (c *command) word() string { w, _, _ := strings.Cut(c.syntax[0], " "); return w }
 
+// alike counts the words at the beginning of a text that are those of the command, names aside.
+func (c *command) alike(toks []token) int {
+	n := 0
+	for _, w := range strings.Fields(c.syntax[0]) {
+		if n >= len(toks) || !(w[0] == '<' && n > 0 || toks[n].is(w)) {
+			break
+		}
+		n++
+	}
+	return n
+}
+
 // display is the syntax for people: the first pattern, without its finer points.
 func (c *command) display() string {
-	return strings.NewReplacer("[ ", "[", " ]", "]", "{ = | TO }", "=", "{ ", "{", " }", "}", "...>", ">").Replace(c.syntax[0])
+	return strings.NewReplacer("[ ", "[", " ]", "]", "{ = | TO }", "=", "{ ", "{", " }", "}", "( ", "(", " )", ")", "...>", ">", "**>", ">", "*>", ">").Replace(c.syntax[0])
 }
 
 // result is what a command answers.
@@ -70,6 +82,8 @@ func newRegistry() *registry {
 	r.commands = append(r.commands, showCommands(r.views)...)
 	r.commands = append(r.commands, settingCommands()...)
 	r.commands = append(r.commands, processCommands()...)
+	r.commands = append(r.commands, shardingCommands()...)
+	r.commands = append(r.commands, guardCommands()...)
 	r.commands = append(r.commands, sessionCommands()...)
 	for _, c := range r.commands {
 		for _, s := range c.syntax {
@@ -101,19 +115,20 @@ func (r *registry) find(st statement) (*call, error) {
 		return &call{text: st.text, sel: sel}, nil
 	}
 	var near *command
+	alike := 0 // keywords at the beginning that the nearest command has in common with the text
 	for _, c := range r.commands {
 		for _, p := range c.patterns {
 			if a := p.match(toks); a != nil {
 				return &call{text: st.text, cmd: c, args: a}, nil
 			}
 		}
-		if near == nil && c.help != "" && first.is(c.word()) {
-			near = c
+		if n := c.alike(toks); n > alike && c.help != "" {
+			near, alike = c, n
 		}
 	}
 	err := errInvalidCommand(st.text)
 	switch {
-	case near != nil && !first.is("SHOW"):
+	case near != nil && !first.is("SHOW") && (alike > 1 || !first.is("CREATE") && !first.is("DROP")):
 		err.hint = "The syntax is " + near.display() + "."
 	case first.is("INSERT"), first.is("UPDATE"), first.is("DELETE"), first.is("CREATE"), first.is("DROP"), first.is("EXPLAIN"):
 		err.hint = "In the admin database, SQL may only SELECT from the views that SHOW HELP lists."

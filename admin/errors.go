@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/jackc/pgproto3/v2"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"pgdrover/pooler"
 )
@@ -65,6 +66,10 @@ func asPgError(err error) *pgError {
 	var pe *pooler.Error
 	if errors.As(err, &pe) {
 		return &pgError{code: pe.Code, msg: pe.Message, detail: pe.Detail, hint: pe.Hint, fatal: pe.Severity == "FATAL"}
+	}
+	var server *pgconn.PgError // of a shard, or of any other server that a handler talks to
+	if errors.As(err, &server) {
+		return &pgError{code: server.Code, msg: server.Message, detail: server.Detail, hint: server.Hint}
 	}
 	if errors.Is(err, context.Canceled) {
 		return errf(codeCanceled, "canceling statement due to user request")

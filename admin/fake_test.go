@@ -189,9 +189,37 @@ func (f *fakeConfig) fail(err error, status string) {
 }
 
 func (f *fakeConfig) Current() *config.Config {
-	return &config.Config{Peers: map[int]*config.Peer{
+	return &config.Config{Settings: config.Settings{DefaultPoolSize: 20}, Databases: fakeDatabases(), Peers: map[int]*config.Peer{
 		2: {ID: 2, Host: "10.0.0.2", Port: 6432, PoolSize: 20}, 1: {ID: 1, Host: "/run/p", Port: 6432, PoolSize: 20},
 	}}
+}
+
+// fakeDatabases are one plain and one sharded database.
+func fakeDatabases() map[string]*config.Database {
+	table := func(name string) config.TableName { return config.TableName{Schema: "public", Name: name} }
+	shop := &config.Database{Name: "shop", DBName: "shop", Port: 5432}
+	two := 2
+	shop.Shards = []config.Shard{
+		{
+			Name: "a", Source: "config.toml:20", Database: config.Database{Name: "shop", ShardName: "a", DBName: "shop", Hosts: []string{"10.0.1.1"}, Port: 5432, PoolSize: &two},
+			Replicas: []config.Replica{{Host: "10.0.1.2", Port: 5432, Weight: 1}, {Host: "fd00::3", Port: 5433, Weight: 2}},
+		},
+		{Name: "b", Source: "config.toml:25", Database: config.Database{Name: "shop", ShardName: "b", DBName: "shop", Hosts: []string{"10.0.2.1"}, Port: 5432, User: "app"}},
+	}
+	shop.ReferenceTables = []config.TableName{table("countries")}
+	shop.Schemas, shop.DefaultShard = map[string]string{"audit": "b"}, "a"
+	shop.Keys = map[string]config.Key{
+		"customer": {Source: "config.toml:30", Types: []string{"bigint"}, Columns: map[config.TableName][]string{table("customers"): {"id"}, table("orders"): {"customer_id"}}},
+		"day": {Source: "auto", Types: []string{"date", "text"}, Columns: map[config.TableName][]string{{Schema: "log", Name: "Hits"}: {"day", "host"}}, Bounds: []config.Bound{
+			{Shard: "a", Kind: config.BoundRange, From: []config.BoundValue{{Word: "MINVALUE"}, {Word: "MINVALUE"}}, To: []config.BoundValue{{Text: "2026-01-01"}, {Text: "m"}}},
+			{Shard: "b", Kind: config.BoundDefault},
+		}},
+	}
+	return map[string]*config.Database{"blog": {Name: "blog"}, "shop": shop}
+}
+
+func (f *fakeConfig) AlterSharding(db string, c config.ShardingChange) ([]string, error) {
+	return []string{"noted"}, f.note("sharding %s %T %s", db, c, fmt.Sprintf("%+v", c))
 }
 
 func (f *fakeConfig) Reload(context.Context) error { return f.note("reload") }

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"fmt"
+	"math"
 	"strings"
 )
 
@@ -11,6 +12,8 @@ import (
 //	<name>      one name: a word, "quoted" or 'quoted'
 //	<value...>  one or more values, separated by commas
 //	<rest...>   anything up to the end
+//	<text*>     as little as will do, but something: SQL for another parser; at most maxText tokens
+//	<text**>    likewise of any length; once in a pattern, because it is tried at every length
 //	[ x ]       optional
 //	{ x | y }   either
 //	other       that operator
@@ -35,6 +38,10 @@ type (
 	operator string
 	capture  string // label of <name>
 	values   string // label of <name...>
+	text     struct {
+		label string // of <name*>
+		most  int    // tokens
+	}
 	sequence []node
 	either   []node
 )
@@ -98,6 +105,41 @@ func (v values) match(toks []token, into args, next func([]token) bool) bool {
 	}
 	delete(into, string(v))
 	return false
+}
+
+func (x text) match(toks []token, into args, next func([]token) bool) bool {
+	for n := 1; n <= min(len(toks), x.most); n++ {
+		// What follows does not look at the captures: they are of use once the whole has matched.
+		if next(toks[n:]) {
+			into[x.label] = sourceOf(toks[:n])
+			return true
+		}
+	}
+	return false
+}
+
+// maxText is enough for a key of 32 columns with their types.
+const maxText = 256
+
+// sourceOf writes tokens as SQL again, with plain quotes.
+func sourceOf(toks []token) string {
+	var b strings.Builder
+	for i, t := range toks {
+		if i > 0 && t.space {
+			b.WriteByte(' ')
+		}
+		switch t.kind {
+		case kString:
+			b.WriteString("'" + strings.ReplaceAll(t.val, "'", "''") + "'")
+		case kQuoted:
+			b.WriteString(`"` + strings.ReplaceAll(t.val, `"`, `""`) + `"`)
+		case kParam:
+			b.WriteString("$" + t.val)
+		default:
+			b.WriteString(t.val)
+		}
+	}
+	return b.String()
 }
 
 func (s sequence) match(toks []token, into args, next func([]token) bool) bool {
@@ -173,6 +215,10 @@ func (p *patternParser) sequence(closing string) node {
 			seq = append(seq, p.bracket("}"))
 		case strings.HasSuffix(w, "...>"):
 			seq = append(seq, values(w[1:len(w)-4]))
+		case strings.HasSuffix(w, "**>"):
+			seq = append(seq, text{w[1 : len(w)-3], math.MaxInt})
+		case strings.HasSuffix(w, "*>"):
+			seq = append(seq, text{w[1 : len(w)-2], maxText})
 		case w[0] == '<':
 			seq = append(seq, capture(w[1:len(w)-1]))
 		case isWordStart(w[0]):

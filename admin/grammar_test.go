@@ -56,6 +56,10 @@ func TestPattern(t *testing.T) {
 		{"A [ <rest...> ]", "a b = ( c", args{"A": "a", "rest": ""}},
 		{"A *", "a *", args{"A": "a"}},
 		{"A <b>", `"A" b`, nil},
+		{"A <b*> C [ D ]", "a x . \"Y\" ('z''s') c c d", args{"A": "a", "b": "x . \"Y\" ('z''s') c", "C": "c", "D": "d"}},
+		{"A <b**> [ C ]", "a $1 -1 c", args{"A": "a", "b": "$1 -1", "C": "c"}},
+		{"A <b*>", "a", nil},
+		{"A <b*>", "a " + strings.Repeat("x ", maxText+1), nil},
 	} {
 		sts, err := split(tt.src)
 		if err != nil {
@@ -73,6 +77,7 @@ func FuzzCommand(f *testing.F) {
 	for _, s := range []string{
 		"SHOW POOLS;", "SET a = 'b'", "ALTER USER x RESET ALL", "SELECT count(*) FROM pools p, $q$ $q$ WHERE $1 < p.cl_active", "PAUSE \"a\"\"b\"",
 		"WITH x AS (SELECT 1) SELECT * FROM x", "/*", "SELECT CASE WHEN 1 THEN 2 END, a.b, f(x) y", "((((", "SELECT a IN ($1,$2) FROM pools LIMIT $3", "SELECT , , ()",
+		"CREATE TABLE a.b ON DATABASE c KEY d (e, f)", "ALTER KEY k ON DATABASE d PLACE ON s FOR VALUES IN ('x') WITHOUT MOVING ROWS", "CREATE SHARD a ON DATABASE b WITH (host 'x')",
 	} {
 		f.Add(s)
 	}

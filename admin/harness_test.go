@@ -17,6 +17,7 @@ import (
 	"github.com/rs/zerolog"
 	"go.uber.org/goleak"
 
+	"pgdrover/internal/config"
 	"pgdrover/pooler"
 )
 
@@ -57,6 +58,12 @@ type house struct {
 
 func start(t testing.TB, change ...func(*Options)) *house {
 	t.Helper()
+	return startWith(t, nil, change...)
+}
+
+// startWith is start with a real configuration, if there is one.
+func startWith(t testing.TB, real config.Controller, change ...func(*Options)) *house {
+	t.Helper()
 	h := &house{t: t, ctl: &fakeControl{}, cfg: &fakeConfig{}, log: &safeBuffer{}, keys: map[uint32]chan struct{}{}, ended: make(chan error, 1000)}
 	opts := Options{
 		Log: zerolog.New(h.log), Version: "0.1.0", Now: func() time.Time { return at },
@@ -65,7 +72,10 @@ func start(t testing.TB, change ...func(*Options)) *house {
 	for _, f := range change {
 		f(&opts)
 	}
-	h.srv = New(h.ctl, h.cfg, opts)
+	if real == nil {
+		real = h.cfg
+	}
+	h.srv = New(h.ctl, real, opts)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

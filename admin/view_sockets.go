@@ -117,6 +117,7 @@ func viewClients() *view {
 		fSeconds("xact_age_s", "seconds since its transaction began, NULL outside one", func(s socket) time.Duration { return age(s.now, s.client.XactStart) }),
 		fSeconds("query_age_s", "seconds since its query began, NULL while none runs", func(s socket) time.Duration { return age(s.now, s.client.QueryStart) }),
 		fText("query", "what it last ran: the command word, or the text with log_queries", func(s socket) string { return s.client.Query }),
+		fText("pinned", "what keeps its server between transactions: temporary objects, advisory locks, cursors WITH HOLD, PREPARE", func(s socket) string { return s.client.Pinned }),
 	)...)
 }
 
@@ -125,6 +126,7 @@ func viewServers() *view {
 		return serverSockets(e, func(s *pooler.ServerInfo) string { return string(s.State) })
 	}, socketFields(
 		fText("server_version", "server_version of the PostgreSQL behind it", func(s socket) string { return s.server.ServerVersion }),
+		fText("pinned", "what keeps it with its client between transactions", func(s socket) string { return s.server.Pinned }),
 	)...)
 }
 
@@ -209,7 +211,7 @@ func viewWaiters() *view {
 			return int64(shownID(r.HolderID))
 		}},
 		fNull("holder_application_name", "its application_name", func(r w) string { return r.HolderApplicationName }),
-		fNull("holder_state", "active, or idle in transaction", func(r w) string { return r.HolderState }),
+		fNull("holder_state", "active, idle in transaction, or pinned (SHOW CLIENTS says by what)", func(r w) string { return r.HolderState }),
 		fSeconds("holder_for_s", "seconds since it was given the server", func(r w) time.Duration { return r.HolderFor }),
 		fSeconds("holder_query_age_s", "seconds since its last query began", func(r w) time.Duration { return r.HolderQueryAge }),
 		fNull("holder_query", "what it last ran: the command word, or the text with log_queries", func(r w) string { return r.HolderQuery }),

@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -120,16 +119,7 @@ func TestKillClosesClientsAndServersAndLeavesTheDatabasePaused(t *testing.T) {
 	mustRun(ctx, t, inTx, "BEGIN")
 	query := background(func() error { _, err := run(ctx, running, "SELECT pg_sleep(1000)"); return err })
 	b.awaitPool("db", "postgres", "sv_active=2")
-	sleepers := func(want string) {
-		t.Helper()
-		pgtest.Eventually(t, 10*time.Second, func() error {
-			if got := pg.MustValue(t, "postgres", "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(1000)%' AND pid <> pg_backend_pid() AND state = 'active'"); got != want {
-				return fmt.Errorf("%s queries run, want %s", got, want)
-			}
-			return nil
-		})
-	}
-	sleepers("1") // a cancel request that overtakes its query finds nothing to cancel
+	awaitSleepers(t, pg, "postgres", 1)
 	b.Admin("KILL db")
 	wantError(t, result(ctx, t, query), "57P01", "database removed")
 	for _, c := range []*pgx.Conn{idle, inTx} {
@@ -137,7 +127,7 @@ func TestKillClosesClientsAndServersAndLeavesTheDatabasePaused(t *testing.T) {
 	}
 	mustRun(ctx, t, other, "SELECT 1")
 	b.awaitPool("db", "postgres", "cl_active=0", "sv_active=0", "sv_idle=0")
-	sleepers("0")
+	awaitSleepers(t, pg, "postgres", 0)
 	again := background(func() error {
 		c, err := pgx.Connect(ctx, b.DSN("db", "postgres"))
 		if err != nil {

@@ -3,6 +3,8 @@ package integration
 import (
 	"strings"
 	"testing"
+
+	"pgdrover/internal/pgtest"
 )
 
 // TestCopyAnswersAsPostgreSQL covers COPY in both protocols, with the client's and the server's ends of it failing, and
@@ -11,6 +13,7 @@ func TestCopyAnswersAsPostgreSQL(t *testing.T) {
 	t.Parallel()
 	const table = "! DROP TABLE IF EXISTS c; CREATE TABLE c (a int, b text)\n"
 	const count = "\n> Q SELECT count(*), sum(a) FROM c\n< Z\n"
+	const locked = "! CREATE OR REPLACE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE ''never''; END'; DROP TRIGGER IF EXISTS no ON c; CREATE TRIGGER no BEFORE INSERT ON c FOR EACH STATEMENT EXECUTE FUNCTION no()\n"
 	row := "> d 1\\tx\\n\n"
 	row = strings.ReplaceAll(row, `\t`, "\t")
 	newLab(t, "").compare(t, []dialogue{
@@ -39,6 +42,15 @@ func TestCopyAnswersAsPostgreSQL(t *testing.T) {
 		{name: "in, extended, the client fails", script: table + "> P - COPY c FROM STDIN\n> B - -\n> E -\n> S\n< G\n" + row + "> f enough\n> S\n< Z" + count},
 		{name: "in, extended, Sync and Flush before CopyDone are ignored", script: table + "> P - COPY c FROM STDIN\n> B - -\n> E -\n> H\n< G\n" + row + "> S\n> H\n" + row + "> S\n> c\n> S\n< Z" + count},
 		{name: "in, extended, refused", script: table + "> P - COPY nowhere FROM STDIN\n> B - -\n> E -\n> S\n" + row + "> c\n> S\n< Z Z" + count},
+		// The COPY fails before it reads: nobody can tell from outside whether it has swallowed the Sync that was sent with it.
+		{name: "in, extended, fails at once, with a Sync before the data", script: table + locked + "> P - COPY c FROM STDIN\n> B - -\n> E -\n> S\n< Z" + count},
+		{name: "in, extended, fails at once, without waiting", script: table + locked + "> P - COPY c FROM STDIN\n> B - -\n> E -\n> S\n" + row + "> c\n> S\n> Q SELECT 1\n< Z Z Z" + count},
+		{name: "in, extended, the server fails, without waiting", script: table + "> P - COPY c FROM STDIN\n> B - -\n> E -\n> S\n> d bad\\n\n" + row + "> c\n> S\n> Q SELECT 1\n< Z Z" + count},
+		{name: "in, extended, the server fails and Syncs come late", script: table + "> P - COPY c FROM STDIN\n> B - -\n> E -\n> H\n< G\n> d bad\\n\n< E\n" + row + "> S\n< Z\n> c\n> S\n< Z" + count},
+		{name: "in, extended, several Syncs before the data", script: table + "> P - COPY c FROM STDIN\n> B - -\n> E -\n> S\n> S\n> S\n< G\n" + row + "> c\n> S\n< Z" + count},
+		{name: "in, extended, several Syncs before the data, the server fails", script: table + "> P - COPY c FROM STDIN\n> B - -\n> E -\n> S\n> S\n< G\n> d bad\\n\n< E\n> c\n> S\n> S\n< Z Z" + count},
+		{name: "in, extended, a Sync among the data, then the server fails", script: table + "> P - COPY c FROM STDIN\n> B - -\n> E -\n> H\n< G\n> S\n> d bad\\n\n> c\n< E\n> S\n> Q SELECT 1\n< Z Z" + count},
+		{name: "in, extended, two in one packet", script: table + "> P - COPY c FROM STDIN\n> B - -\n> E -\n> S\n" + row + "> c\n> S\n> P - COPY c FROM STDIN\n> B - -\n> E -\n> S\n" + row + "> c\n> S\n< Z Z" + count},
 		{name: "a query in the middle", script: table + "> Q COPY c FROM STDIN\n< G\n" + row + "> Q SELECT 1\n< EOF"},
 		{name: "data without COPY is ignored", script: table + row + "> c\n> f x\n> Q SELECT 1\n< Z" + count},
 		{name: "data without COPY in a transaction is ignored", skip: noStmt, script: table + "> Q BEGIN\n< Z\n" + row + "> c\n> Q SELECT 1\n< Z\n> Q COMMIT\n< Z" + count},
@@ -48,4 +60,24 @@ func TestCopyAnswersAsPostgreSQL(t *testing.T) {
 		{name: "out and in in one packet", script: table + "> Q COPY (SELECT 1) TO STDOUT; COPY c FROM STDIN\n" + row + "> c\n> Q COPY c TO STDOUT\n< Z Z"},
 		{name: "large data", script: table + "> Q COPY c FROM STDIN\n< G\n> d 1\t" + strings.Repeat("y", 300_000) + "\\n\n" + strings.Repeat(row, 500) + "> c\n< Z\n> Q SELECT count(*), sum(length(b)) FROM c\n< Z\n> Q COPY c TO STDOUT\n< Z"},
 	})
+}
+
+// TestTerminateInTheMiddleOfACopyEndsIt sends Terminate without an end of the data: client and server waited for each other,
+// and the server stayed in use for as long as the pooler ran. Nobody waits for the end of a COPY any more that nobody will end.
+func TestTerminateInTheMiddleOfACopyEndsIt(t *testing.T) {
+	t.Parallel()
+	pg := pgtest.Start(t, pgtest.WithAuth("trust"), pgtest.WithUser("app", ""))
+	pg.MustExec(t, "postgres", "CREATE TABLE c (a int); GRANT ALL ON c TO app")
+	b := newPool(t, pg, "", "")
+	for range 2 {
+		c := startRaw(t, b.Port, "db", "app")
+		c.write(encode(t, "Q COPY c FROM STDIN"))
+		c.until("G")
+		c.write(encode(t, "d 1\\n", "X"))
+		b.awaitPool("db", "app", "cl_active=0", "sv_active=0", "sv_being_canceled=0")
+		b.noLeaks(pg, "app")
+		if n := pg.MustValue(t, "postgres", "SELECT count(*) FROM c"); n != "0" {
+			t.Errorf("%s rows were copied", n)
+		}
+	}
 }

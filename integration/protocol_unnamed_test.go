@@ -63,8 +63,8 @@ func TestUnnamedStatementLivesAsInPostgreSQL(t *testing.T) {
 			> E -
 			> S
 			< Z`},
-		// Not in here: a Parse that is skipped leaves the statement before it alive in PostgreSQL. Here it is gone: a client
-		// gets 26000 rather than a text that the pooler is not certain of.
+		// Not in here: a packet with a Parse that is carried out and one that is skipped. In PostgreSQL the first stays; here it is
+		// gone: a client gets 26000 rather than a text that the pooler is not certain of.
 		{name: "a failed Parse destroys it", script: `
 			> P - SELECT 'first'
 			> S
@@ -144,7 +144,6 @@ func TestDeallocateAllForgetsStatements(t *testing.T) {
 			1> E -
 			1> S
 			1< Z
-			# A Bind in the same packet is not in here: its name has been translated before the pooler sees the answer.
 			> P all ` + cmd + `
 			> B - all
 			> E -

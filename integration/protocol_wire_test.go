@@ -146,6 +146,10 @@ func (c *rawClient) until(types string) string {
 		case err != nil:
 			return strings.Join(append(out, "EOF"), " ")
 		}
+		if typ == 'S' {
+			f := strings.Split(string(body), "\x00")
+			c.params[f[0]] = f[1]
+		}
 		out = append(out, describe(typ, body))
 		if typ == types[i] {
 			i++

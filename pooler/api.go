@@ -59,6 +59,7 @@ type SocketInfo struct {
 	User               string
 	Database           string
 	Replication        string // "none", "logical" or "physical"
+	Shard              string // of a server of a sharded database
 	Addr               string // "unix" for Unix sockets
 	Port               int
 	LocalAddr          string
@@ -84,7 +85,8 @@ type ClientInfo struct {
 	Query      string        // what it last ran: command word only, unless log_queries
 	LoggedIn   bool
 	PoolMode   string
-	IsAdmin    bool // a session on the admin database
+	IsAdmin    bool   // a session on the admin database
+	Pinned     string // what keeps its server between transactions, "" if nothing does
 }
 
 // ServerInfo is one row of SHOW SERVERS.
@@ -92,11 +94,13 @@ type ServerInfo struct {
 	SocketInfo
 	State         ServerState
 	ServerVersion string
+	Pinned        string // what keeps it with its client between transactions, "" if nothing does
 }
 
 // PoolInfo is one row of SHOW POOLS.
 type PoolInfo struct {
 	Database, User                            string
+	Shard                                     string // "" for databases without shards
 	ClActive, ClWaiting                       int
 	ClActiveCancelReq, ClWaitingCancelReq     int
 	SvActive, SvActiveCancel, SvBeingCanceled int
@@ -147,7 +151,7 @@ type WaiterInfo struct {
 	Reason                string // "pool_size", "max_db_connections", "max_user_connections", "paused", "login failing", "connecting"
 	HolderID              uint64 // client that has held a server of this pool for longest, 0 if none
 	HolderApplicationName string
-	HolderState           string        // "active", "idle in transaction"
+	HolderState           string        // "active", "idle in transaction", "pinned" (ClientInfo.Pinned says why)
 	HolderFor             time.Duration // since it was given the server
 	HolderQueryAge        time.Duration // since its last query began
 	HolderQuery           string        // command word only, unless log_queries
@@ -232,6 +236,7 @@ type Error struct {
 	Message  string
 	Detail   string
 	Hint     string
+	Position int // in the text, in characters from 1; 0 = none
 }
 
 func (e *Error) Error() string { return e.Message }

@@ -44,7 +44,7 @@ func (p *Pooler) askUser(c *client, nc net.Conn, st *startup, l *live, d *databa
 	if c.conn, err = newConn(nc); err != nil {
 		return auth.Secret{}, false, fatalError{errProtocol("bouncer resources exhaustion")}
 	}
-	c.pool = p.findPool(on, authUser, "none")
+	c.pool = p.findPool(on, on.firstShard(), authUser, "none")
 	s, err := c.takeAtLogin()
 	if err != nil {
 		return auth.Secret{}, false, err

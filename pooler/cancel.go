@@ -3,6 +3,8 @@ package pooler
 import (
 	"context"
 	"crypto/rand"
+	"errors"
+	"sync"
 	"time"
 )
 
@@ -31,11 +33,24 @@ func (p *Pooler) cancelClient(c *client) {
 		c.interrupt(reasonCanceled)
 		return
 	}
+	if servers := c.fanned.Load(); servers != nil {
+		var wg sync.WaitGroup
+		for _, s := range *servers {
+			wg.Go(func() { p.cancelServer(c, s) })
+		}
+		wg.Wait()
+		return
+	}
 	s := c.link.Load()
 	if s == nil || c.syncing.Load() {
 		c.cancelNext.Store(c.syncing.Load())
 		return
 	}
+	p.cancelServer(c, s)
+}
+
+// cancelServer cancels what s runs for c, if it does run something for it.
+func (p *Pooler) cancelServer(c *client, s *server) {
 	pl := s.pool
 	// From here until the request has arrived the server is not given to anybody else.
 	pl.mu.Lock()
@@ -102,4 +117,66 @@ func (p *Pooler) forgetKey(key []byte) {
 	p.mu.Lock()
 	delete(p.keys, string(key))
 	p.mu.Unlock()
+}
+
+// A server that runs something for nobody is asked to stop every cancelAgain, and is closed after cancel_wait_timeout at the
+// latest.
+const (
+	cancelAgain = 200 * time.Millisecond
+	closingTime = 2 * time.Second // the same while the pooler closes
+
+	cancelOnceTimeout = 3 * time.Second // of one request
+)
+
+// abandon ends what the server runs for nobody, and the server. A cancel request can overtake its query and find nothing to
+// cancel, and behind one query there may be more: so the server is told that nothing more will come, and asked to stop again
+// and again until it has ended the session itself. Until then it counts as in use.
+func (s *server) abandon(why string) {
+	p := s.pool
+	p.mu.Lock()
+	s.cancels++ // for SHOW: nobody will take it
+	p.mu.Unlock()
+	if s.sc.SecretKey != nil {
+		ctx, stop := context.WithTimeout(context.Background(), max(p.p.settings().CancelWaitTimeout, time.Second))
+		defer stop()
+		defer context.AfterFunc(p.p.ctx, func() { time.AfterFunc(closingTime, stop) })()
+		if err := s.cancelUntilEnd(ctx); err != nil {
+			p.log.Warn().Err(err).Uint64("server", s.id).Msg("a query without a client may run on")
+		}
+	}
+	s.close(why)
+}
+
+// cancelUntilEnd returns when the server has closed its side, or ctx is over.
+func (s *server) cancelUntilEnd(ctx context.Context) error {
+	s.midway = true // it can be told nothing after the end of the stream
+	s.conn.resume()
+	raw := s.sc.Raw // under TLS too: what still comes is not of interest
+	if w, ok := raw.(interface{ CloseWrite() error }); ok {
+		_ = w.CloseWrite() // if that fails, so do the reads
+	}
+	buf := s.pool.p.bufs.get()
+	defer s.pool.p.bufs.put(buf)
+	for {
+		failed := s.cancelOnce(ctx)
+		if err := raw.SetReadDeadline(time.Now().Add(cancelAgain)); err != nil {
+			return nil // it is closed
+		}
+		var err error
+		for err == nil {
+			_, err = raw.Read(buf[:])
+		}
+		switch {
+		case !isTimeout(err):
+			return nil
+		case ctx.Err() != nil:
+			return errors.Join(ctx.Err(), failed)
+		}
+	}
+}
+
+func (s *server) cancelOnce(ctx context.Context) error {
+	ctx, stop := context.WithTimeout(ctx, cancelOnceTimeout)
+	defer stop()
+	return s.sc.Cancel(ctx)
 }

@@ -35,7 +35,7 @@ func (c *client) checkoutFrom(t int64) error {
 			return err
 		}
 		if err := s.ready(); err != nil {
-			s.close(err.Error())
+			c.pool.notReady(s, err)
 			continue
 		}
 		c.linkTo(s)
@@ -44,7 +44,7 @@ func (c *client) checkoutFrom(t int64) error {
 		c.pool.counters.ServerAssignments.Add(1)
 		c.pool.waits.Record(time.Duration(waited))
 		c.p.noteSlowWait(c, time.Duration(waited))
-		if s.session.all == c.session.all {
+		if s.session.all == c.session.all || c.repl != "none" { // which was opened with them
 			return nil
 		}
 		err = c.applyParameters()
@@ -166,7 +166,7 @@ func (c *client) skip(end int) error {
 		switch b[0] {
 		case 'S':
 			c.skipToSync = false
-			return c.conn.writeAll(appendReady(nil, 'I'))
+			return c.conn.writeAll(appendReady(nil, c.status()))
 		case 'X':
 			return errTerminate
 		}
@@ -239,6 +239,7 @@ func (c *client) linkTo(s *server) {
 	c.linkedAt.Store(t)
 	c.state.Store(stateActive)
 	c.sawFatal, c.sentNothing = false, false
+	c.dropBound, c.barrier, c.maybe = false, false, 0
 	c.held = nil
 }
 
@@ -256,6 +257,7 @@ func (c *client) unlinkLocked() {
 	c.srv = nil
 	c.link.Store(nil)
 	s.link.Store(nil)
+	c.forgetState()
 	if c.armed.CompareAndSwap(true, false) {
 		c.p.watch.disarm(s.conn.fd())
 	}
@@ -334,6 +336,9 @@ func (c *client) serverSpoke() error {
 		}
 		if !more && !s.dead.Load() && s.conn.direct() {
 			c.sin.rest()
+			if s.tx == 'I' && c.releasable() { // it was the answer to a Sync that a COPY has not swallowed
+				return c.answered()
+			}
 			return nil
 		}
 	}

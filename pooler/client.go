@@ -21,7 +21,8 @@ type client struct {
 	p    *Pooler
 	id   uint64
 	conn conn
-	pool *pool
+	pool *pool // of the linked server, or the one that is asked for the next; the session's own
+	home *pool // where it is counted; never changes
 	db   *database
 	user *user // the login user's limits and counters
 
@@ -46,25 +47,40 @@ type client struct {
 	eat   bool   // those bytes are swallowed
 	mute  bool   // a write to the client has failed half-way: whatever came next would be read as part of a row
 	out   []byte // for the client, when it is not a plain stretch of sin
-	fwd   []byte // for the server, when it is not a plain stretch of in
-	send  []byte // what the next server write begins with: part of in or fwd
+
+	instead []byte // what the client gets in the place of the server's last message, if anything
+	fwd     []byte // for the server, when it is not a plain stretch of in
+	send    []byte // what the next server write begins with: part of in or fwd
+
+	router *router // of a sharded database, else nil
 
 	replies    replies
 	region     uint64 // counts Syncs forwarded
 	copyIn     bool   // the server reads CopyData
 	unsynced   bool   // messages of the extended protocol were forwarded and no Sync behind them
-	copySync   bool   // a Sync was sent meanwhile
+	maybe      int    // Syncs that a COPY swallows if it reads any data, and does not if it fails before
 	answers    bool   // the last message forwarded makes the server send what it has to say
+	dropBound  bool   // a statement was bound that drops prepared statements
+	barrier    bool   // nothing more is forwarded before everything that was has been answered
 	copyBoth   bool
 	skipToSync bool // an error of ours: the client's messages up to Sync go nowhere
 
 	session session
 	stmts   map[string]*stmt // prepared statements by the client's names
-	unnamed []byte           // body of the last Parse without a name; nil if it is gone
-	unGen   uint64           // counts those
-	unSets  bool             // the last one calls set_config
+	texts   int              // bytes of them
+	bound   []byte           // the name in the last Bind
+	unnamed unnamed          // statement
+	unFx    effects          // of the last one
+	initial env              // what it asked for when it connected, where that differs from the servers' own
 	dirty   bool             // unreported parameters may have changed: ask before the server is released
-	listens bool             // LISTEN was seen while linked
+	pinAsk  bool             // something may keep the server: ask before it is released
+	after   after            // what is to be done at the next ReadyForQuery, and for that:
+	resets  []reset
+	refusal *Error // why a message is not forwarded
+	// heldReady: a ReadyForQuery is kept from the client until that is done.
+	heldReady bool
+	inbox          // notifications; see listen.go
+	listens   bool // LISTEN was seen while linked
 
 	retry       bool   // the unit now on its way may be sent again: nothing of it has been answered
 	unitFrom    int    // where in `in` it begins
@@ -99,16 +115,18 @@ type client struct {
 	linkedAt   atomic.Int64
 	waitAt     atomic.Int64
 	armed      atomic.Bool
-	link       atomic.Pointer[server] // srv for readers
-	command    atomic.Uint64          // first letters of what it last ran
+	link       atomic.Pointer[server]    // srv for readers
+	fanned     atomic.Pointer[[]*server] // the servers of a statement that runs on several shards
+	command    atomic.Uint64             // first letters of what it last ran
 	notifiedAt atomic.Int64
 	leftAt     atomic.Int64 // when it was first seen to have closed its side
 	lastQuery  atomic.Pointer[string]
 	appName    atomic.Pointer[string]
 	nStmts     atomic.Int32
-	cancelWait atomic.Int32 // cancel requests under way for this client
-	syncing    atomic.Bool  // a server is got ready for a unit: what runs on it is ours, and no cancel request means that
-	cancelNext atomic.Bool  // a cancel request came for a unit that no server has been sent yet
+	cancelWait atomic.Int32           // cancel requests under way for this client
+	syncing    atomic.Bool            // a server is got ready for a unit: what runs on it is ours, and no cancel request means that
+	pins       atomic.Pointer[string] // why the server is kept between transactions; nil if it is not
+	cancelNext atomic.Bool            // a cancel request came for a unit that no server has been sent yet
 }
 
 // reason is why a session was interrupted; several may come together.
@@ -121,6 +139,7 @@ const (
 	reasonNotify                      // tell a waiting client that it waits
 	reasonDrain                       // close when no transaction is open, because of a shutdown
 	reasonRetire                      // close when no transaction is open, because the server is to be replaced
+	reasonInbox                       // notifications have come
 
 	// The client is to be closed at once, with the error in killErr.
 	reasonKill
@@ -268,8 +287,14 @@ func (c *client) interrupted() error {
 				return err
 			}
 		}
-	} else if r&reasonServer != 0 && c.linked() {
+	}
+	if c.duplex == nil && r&reasonServer != 0 && c.linked() {
 		if err := c.serverSpoke(); err != nil {
+			return err
+		}
+	}
+	if c.duplex == nil { // otherwise it is pump's
+		if err := c.deliver(); err != nil {
 			return err
 		}
 	}
@@ -277,7 +302,7 @@ func (c *client) interrupted() error {
 	case r&(reasonDrain|reasonRetire) == 0 || !c.atRest():
 	case r&reasonDrain != 0:
 		return fatalError{errShutdown()}
-	case c.srv != nil && c.srv.closeNeeded.Load():
+	case c.srv != nil && c.srv.closeNeeded.Load(), c.hub != nil && c.hub.s.closeNeeded.Load():
 		return fatalError{errReconfigured()}
 	}
 	return nil // hungUp: the next read finds the end of the stream
@@ -316,23 +341,29 @@ func (c *client) finish(err error) {
 		}
 		c.p.logPoolerError(c, f.e)
 	}
+	c.leaveShards()
 	if s := c.srv; s != nil {
 		// A server in the middle of something is not rolled back but closed, which is what PgBouncer does.
 		gone := err == nil || errors.Is(err, errTerminate) || errors.Is(err, io.EOF) || errors.Is(err, unix.ECONNRESET)
-		idle := c.replies.empty() && !c.unsynced && s.tx == 'I' && c.body == 0 && !c.copyIn && c.sin.empty() && c.sbody == 0
+		idle := c.replies.empty() && !c.unsynced && s.tx == 'I' && c.body == 0 && !c.copyIn && c.maybe == 0 && c.sin.empty() && c.sbody == 0
+		s.midway = s.midway || c.body > 0 && !c.drop || len(c.send) > 0
 		switch {
 		case idle && gone && c.mode == config.PoolSession && c.repl == "none":
 			c.unlink()
 			c.pool.releaseSession(s)
+		case idle && gone && c.pinned():
+			c.unlink()
+			c.pool.releasePinned(s)
 		case !c.replies.empty():
 			// The query would go on for nobody.
 			c.unlink()
-			go s.cancelAndClose("client disconnect while server was not ready")
+			go s.abandon("client disconnect while server was not ready")
 		default:
 			c.unlink()
 			s.close("client disconnect while server was not ready")
 		}
 	}
+	c.leaveChannels()
 	c.replies.reset(c.undo)
 	for name, st := range c.stmts {
 		c.p.stmts.unref(st)
@@ -369,7 +400,9 @@ func (c *client) undo(k replyKind, d *replyData) {
 	case replyParseUnname, replyParseOwn:
 		// The server may still have another client's unnamed statement.
 		if k == replyParseUnname {
-			c.unnamed = nil
+			c.unnamed.skipped(d.gen)
+			text, _, _ := cstring(c.unnamed.text)
+			c.unFx = effectsOf(text, firstWord(text), true)
 		}
 		if c.srv != nil {
 			c.srv.unOwner = 0
@@ -400,5 +433,14 @@ func (c *client) setStmt(name string, st *stmt) {
 		c.stmts[name] = st
 	}
 	c.p.stmts.unref(old)
+	c.texts += costOf(name, st) - costOf(name, old)
 	c.nStmts.Store(int32(len(c.stmts)))
+}
+
+// costOf is what a statement counts towards maxClientTexts.
+func costOf(name string, st *stmt) int {
+	if st == nil {
+		return 0
+	}
+	return stmtCost + len(name) + len(st.body)
 }

@@ -59,7 +59,7 @@ func (p *Pooler) Pause(ctx context.Context, name string) error {
 	err := p.await(ctx, func() bool {
 		for _, pl := range p.poolsOf(name) {
 			pl.mu.Lock()
-			busy := len(pl.servers) > 0 || pl.connecting > 0
+			busy := len(pl.servers) > 0 || pl.connecting > 0 || len(pl.allHubs) > 0
 			pl.mu.Unlock()
 			if busy {
 				return false
@@ -201,6 +201,12 @@ func (p *Pooler) WaitClose(ctx context.Context, name string) error {
 	return p.await(ctx, func() bool {
 		for _, pl := range p.poolsOf(name) {
 			pl.mu.Lock()
+			for h := range pl.allHubs {
+				if h.s != nil && h.s.closeNeeded.Load() {
+					pl.mu.Unlock()
+					return false
+				}
+			}
 			for s := range pl.servers {
 				if s.closeNeeded.Load() {
 					pl.mu.Unlock()

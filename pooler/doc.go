@@ -31,7 +31,10 @@
 //     between two Syncs may rely on it: an error makes the server skip both, or neither.
 //   - An error of ours never ends half a pipeline: while a server is linked, the server raises it (an unknown statement is
 //     forwarded and fails there), or client and server are both closed.
-//   - Texts of statements are counted by reference: one for each name of a client, each server and each pending reply.
+//   - Texts of statements are counted by reference: one for each name of a client, each server and each pending reply. When all of
+//     them take more than maxTexts, servers give up those that no client has any more; a client's own may take maxClientTexts.
+//   - What a name means may depend on answers that have not come: behind DEALLOCATE or DISCARD, and in another region than a Parse
+//     or Close of the same name that may still fail. Then the unit ends there, with a Flush, and goes on when they are here.
 //
 // # Goroutines
 //
@@ -39,6 +42,7 @@
 //   - one for each client, from its first byte to its last; it also reads the server while the traffic is a simple back and forth
 //   - pump, in duplex mode: it reads the server and writes to the client while the client's goroutine writes to the server
 //     (COPY, long pipelines, slow readers). Then client.mu guards what both touch; it ends with the last expected reply.
+//   - hub.run and hub.write, for each connection that listens for clients of transaction mode
 //   - pool.connect, for each server that is being opened, and short ones that reset, test or cancel
 //   - the janitor, which compares timestamps with time limits, so that a query sets no timer
 //   - the watcher, which waits for connections that were closed while nobody reads them
@@ -47,7 +51,8 @@
 //
 // # Locks
 //
-// In the order in which they may be taken: client.mu, then pool.mu, then one of ledger.mu, Pooler.mu and stmtTable.mu, which
+// hub.mu is taken with none of them held, and client.inboxMu inside it. The others, in the order in which they may be taken:
+// client.mu, then pool.mu, then one of ledger.mu, Pooler.mu and stmtTable.mu, which
 // are taken last and together with none of each other. No lock is held over I/O. client.interrupt takes client.mu, so
 // it and kill must not be called with pool.mu held: collect the clients first.
 //

@@ -143,7 +143,7 @@ func (c *client) quietEnds(d *duplex) bool {
 	c.queryDone(t)
 	if c.srv.tx == 'I' && !c.unsynced {
 		c.xactDone(t)
-		if s := c.srv; c.releasable() && !c.dirty && c.sin.empty() {
+		if s := c.srv; c.releasable() && !c.unclear() && c.sin.empty() {
 			c.unlinkLocked()
 			c.pool.release(s)
 		}
@@ -160,11 +160,12 @@ func (c *client) quiet(d *duplex) bool {
 func (c *client) joinIfDone() (done bool, err error) {
 	d := c.duplex
 	c.mu.Lock()
-	for c.replies.kinds.n > maxReplies && !d.over {
+	for (c.replies.kinds.n > maxReplies || c.heldReady || c.barrier && !c.replies.empty() && !c.copyIn && !c.copyBoth) && !d.over {
 		c.mu.Unlock()
 		<-d.progress
 		c.mu.Lock()
 	}
+	c.barrier = c.barrier && !c.replies.empty()
 	if !d.over {
 		d.writing = true
 		return false, nil
@@ -184,12 +185,15 @@ func (c *client) forwardDuplex(end int) error {
 	terminate, err := c.forward(end)
 	send := c.send
 	c.send = nil
+	copying := c.copyIn || c.copyBoth
 	c.mu.Unlock()
 	if werr := c.writeServer(send); err == nil {
 		err = werr
 	}
 	if err == nil && terminate {
-		<-d.done // what was asked for before Terminate is still answered
+		if !copying { // which nobody would end
+			<-d.done // what was asked for before Terminate is still answered
+		}
 		err = errTerminate
 	}
 	return err
@@ -203,6 +207,7 @@ func (c *client) writeServer(p []byte) error {
 		err = s.conn.writeAll(p)
 	}
 	c.mu.Lock()
+	s.midway = s.midway || err != nil
 	d.writing = false
 	quiet := c.quiet(d) && !d.over
 	c.mu.Unlock()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -23,7 +24,7 @@ type netWriter = net.Conn
 // message encodes e as ErrorResponse or NoticeResponse.
 func (e *Error) message() []byte {
 	typ := byte('E')
-	if e.Severity == "NOTICE" {
+	if e.Severity == "NOTICE" || e.Severity == "WARNING" {
 		typ = 'N'
 	}
 	b := []byte{typ, 0, 0, 0, 0}
@@ -40,9 +41,19 @@ func (e *Error) message() []byte {
 	field('M', e.Message)
 	field('D', e.Detail)
 	field('H', e.Hint)
+	if e.Position > 0 {
+		field('P', strconv.Itoa(e.Position))
+	}
 	b = append(b, 0)
 	binary.BigEndian.PutUint32(b[1:], uint32(len(b)-1))
 	return b
+}
+
+func errTooLongToRoute(bytes int) *Error {
+	e := fatal("54000", "message is too long for a sharded database")
+	e.Detail = fmt.Sprintf("It has %d bytes; at most %d can be read to find out where it goes.", bytes, maxRouted)
+	e.Hint = "Use COPY for large amounts of data."
+	return e
 }
 
 func fatal(code, message string) *Error {
@@ -66,6 +77,14 @@ func errPQExec() *Error {
 	e := errProtocol("PQexec disallowed")
 	e.Detail = "disable_pqexec is on: simple queries are not accepted."
 	e.Hint = "Use the extended protocol (a driver's parameterised queries)."
+	return e
+}
+
+// errTooManyTexts closes a client that never closes its statements.
+func errTooManyTexts(n int) *Error {
+	e := fatal("53200", "too many prepared statements")
+	e.Detail = fmt.Sprintf("This client has %d named statements; their texts may have %d MiB in all to follow it from server to server.", n, maxClientTexts>>20)
+	e.Hint = "Close statements that are no longer used (many drivers have a limit for their statement cache), use the unnamed statement, or pool_mode = \"session\"."
 	return e
 }
 
@@ -96,7 +115,11 @@ func errServerGone(cause error) *Error {
 func errServerLogin(err error) *Error {
 	var se *connect.ServerError
 	if errors.As(err, &se) {
-		return &Error{Severity: "FATAL", Code: se.Code(), Message: se.Message(), Detail: se.Field('D'), Hint: se.Field('H')}
+		e := &Error{Severity: "FATAL", Code: se.Code(), Message: se.Message(), Detail: se.Field('D'), Hint: se.Field('H')}
+		if errors.Is(err, errCheckQuery) {
+			e.Detail = strings.TrimSpace("server_check_query failed on a new connection. " + e.Detail)
+		}
+		return e
 	}
 	var ae *auth.Error
 	if errors.As(err, &ae) {

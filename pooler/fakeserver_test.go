@@ -253,6 +253,13 @@ func (s *backend) run(text string) (code string) {
 	case "discard":
 		clear(s.stmts)
 		s.send('C', "DISCARD ALL\x00")
+	case "deallocate":
+		unnamed, ok := s.stmts[""]
+		clear(s.stmts)
+		if ok {
+			s.stmts[""] = unnamed
+		}
+		s.send('C', "DEALLOCATE ALL\x00")
 	case "notice":
 		s.send('N', "SNOTICE\x00C00000\x00Mhello\x00\x00")
 		s.send('C', "DO\x00")

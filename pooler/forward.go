@@ -16,6 +16,9 @@ const (
 	// maxUnnamed is the same for a Parse without a name, whose text every client keeps for itself. A longer one streams through
 	// and is known only to the server that parsed it.
 	maxUnnamed = 64 << 10
+	// maxRouted is the largest message in bytes that a sharded database takes: it is read whole, because what it says decides where it
+	// goes. CopyData is not bounded by it.
+	maxRouted = 64 << 20
 	// maxReplies bounds the queue of expected replies, one byte each: a client that pipelines more is
 	// read no further until the server has caught up.
 	maxReplies = 4 << 20
@@ -39,7 +42,12 @@ func (c *client) process() error {
 		if err != nil || end == c.in.r {
 			return err
 		}
-		if err := c.handle(end); err != nil {
+		if c.router != nil {
+			err = c.route(end)
+		} else {
+			err = c.handle(end)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -118,6 +126,13 @@ func frontendMessage(typ byte) bool {
 // a Parse that has to be remembered is read whole.
 func (c *client) oversized() (int, error) {
 	total := int(binary.BigEndian.Uint32(c.in.b[1:])) + 1
+	if c.router != nil && c.in.b[0] != 'd' && !c.copyIn && !c.copyBoth {
+		if total > maxRouted {
+			return 0, fatalError{errTooLongToRoute(total)}
+		}
+		c.in.grow(total)
+		return c.in.r, nil
+	}
 	switch c.in.b[0] {
 	case 'P':
 		if c.tracking && (c.in.b[headerLen] != 0 || total <= maxUnnamed) && !c.skipToSync {
@@ -160,6 +175,11 @@ func (c *client) handle(end int) error {
 		}
 		c.retry = c.mode != config.PoolSession && c.repl == "none" && c.srv.conn.direct()
 	}
+	if c.channels != nil {
+		if err := c.echo(end); err != nil {
+			return err
+		}
+	}
 	if c.queryAt.Load() == 0 {
 		c.begin()
 	}
@@ -178,6 +198,7 @@ func (c *client) handle(end int) error {
 	}
 	if c.duplex == nil { // otherwise startDuplex has done it, and it is pump's
 		c.retry = false
+		c.barrier = c.barrier && !c.replies.empty()
 	}
 	c.fwd = keepSmall(c.fwd)
 	if terminate {
@@ -216,7 +237,8 @@ func (c *client) forward(end int) (terminate bool, err error) {
 	if c.srv != nil && len(c.srv.toClose) > 0 && c.replies.empty() && !c.replies.skipping && !c.copyIn && !c.copyBoth {
 		c.closeOwn()
 	}
-	for pos < end {
+	await := false
+	for pos < end && !await {
 		typ := b[pos]
 		n := int(binary.BigEndian.Uint32(b[pos+1:])) + 1
 		stop := min(pos+n, end)
@@ -235,9 +257,10 @@ func (c *client) forward(end int) (terminate bool, err error) {
 			if c.replies.skipping {
 				break
 			}
+			await = whole && c.tracking && dropsStatements(msg[headerLen:])
 			c.replies.push(replyQuery)
 			c.unsynced = false
-			c.unnamed = nil // a simple query destroys the unnamed statement
+			c.unnamed.forget() // a simple query destroys the unnamed statement
 			if s := c.srv; s != nil {
 				s.unOwner = 0
 			}
@@ -250,7 +273,7 @@ func (c *client) forward(end int) (terminate bool, err error) {
 		case 'S':
 			switch {
 			case c.copyIn:
-				c.copySync = true
+				c.maybe++
 			default:
 				c.unsynced = false
 				c.region++
@@ -259,6 +282,7 @@ func (c *client) forward(end int) (terminate bool, err error) {
 		case 'E':
 			c.unsynced = true
 			c.replies.push(replyExecute)
+			await = c.dropBound && whole && !c.replies.skipping
 		case 'P', 'B', 'D', 'C':
 			c.unsynced = true
 			if c.replies.skipping {
@@ -267,6 +291,10 @@ func (c *client) forward(end int) (terminate bool, err error) {
 			how, err := c.extended(typ, msg, whole, b[from:pos])
 			if err != nil {
 				return false, err
+			}
+			if how == later {
+				await, end = true, pos
+				continue
 			}
 			rewritten = how == replaced
 			if how == preceded {
@@ -300,6 +328,20 @@ func (c *client) forward(end int) (terminate bool, err error) {
 		if rewritten {
 			from = pos
 		}
+		if c.after != 0 && (typ == 'Q' || typ == 'S') {
+			end, c.barrier = pos, true // what follows must find what this leaves behind
+		}
+	}
+	if c.refusal != nil {
+		return false, fatalError{c.refusal}
+	}
+	if await {
+		// What a name means behind this depends on answers that have not come. PostgreSQL may keep them back: Flush asks for them.
+		end = pos
+		c.stage(b[from:end])
+		from = end
+		c.fwd = append(c.fwd, 'H', 0, 0, 0, 4)
+		c.answers, c.barrier = true, true
 	}
 	c.in.r = end
 	if len(c.fwd) > 0 {
@@ -349,42 +391,22 @@ func (c *client) passBody() error {
 // noteQuery looks at a simple query's text.
 func (c *client) noteQuery(msg []byte, whole bool) {
 	text := msg[headerLen:]
-	c.noteText(text, whole)
+	c.willRun(c.noteText(text, whole))
 	if c.copyIn {
 		c.copyIn = false
 	}
 }
 
-// noteText remembers what runs, and looks for functions whose effects the protocol does not show. It reports whether there
-// are, or may be, some.
-func (c *client) noteText(text []byte, whole bool) bool {
+// noteText remembers what runs, and looks for effects that the protocol does not show.
+func (c *client) noteText(text []byte, whole bool) effects {
 	if i := bytes.IndexByte(text, 0); i >= 0 {
 		text = text[:i]
 	}
-	c.remember(text)
+	first := c.remember(text)
 	if c.mode == config.PoolSession {
-		return false
+		return effects{}
 	}
-	sets := !whole || callsSetConfig(text)
-	c.dirty = c.dirty || sets
-	return sets
-}
-
-// callsSetConfig reports whether text mentions set_config, in any case.
-func callsSetConfig(text []byte) bool {
-	const before, after = "set", "config"
-	for off := 0; ; {
-		i := bytes.IndexByte(text[off:], '_')
-		if i < 0 {
-			return false
-		}
-		i += off
-		if i >= len(before) && len(text) >= i+1+len(after) &&
-			bytes.EqualFold(text[i-len(before):i], []byte(before)) && bytes.EqualFold(text[i+1:i+1+len(after)], []byte(after)) {
-			return true
-		}
-		off = i + 1
-	}
+	return effectsOf(text, first, whole)
 }
 
 var errCString = errors.New("string is not terminated")

@@ -36,6 +36,25 @@ func frames(b []byte) (all [][]byte, rest []byte) {
 	return all, b
 }
 
+// stretch makes the first message of a stream longer by n bytes. Inputs that are long themselves are no good for fuzzing: for
+// minutes nothing is tried but ways to shorten them.
+func stretch(stream []byte, n uint16) []byte {
+	if n == 0 || len(stream) < headerLen {
+		return stream
+	}
+	size := int(binary.BigEndian.Uint32(stream[1:])) + 1
+	if size < headerLen || size > len(stream) {
+		return stream
+	}
+	out := append([]byte(nil), stream[:size]...)
+	out = append(append(out, bytes.Repeat([]byte{'x'}, int(n))...), stream[size:]...)
+	binary.BigEndian.PutUint32(out[1:], uint32(size-1+int(n)))
+	return out
+}
+
+// maxInput is how long inputs may be before they are stretched.
+const maxInput = 1 << 10
+
 // Whatever a client sends, the session neither panics nor hangs, servers get well-formed messages, and without followed
 // statements those are the client's own, in order.
 func FuzzClientStream(f *testing.F) {
@@ -45,22 +64,23 @@ func FuzzClientStream(f *testing.F) {
 		bytes.Join([][]byte{msg('P', "s\x00fail\x00\x00\x00"), msg('P', "s\x00x\x00\x00\x00"), msg('D', "Ss\x00"), msg('C', "Ss\x00"), msg('H'), msg('S'), msg('X')}, nil),
 		bytes.Join([][]byte{msg('Q', "copy in\x00"), msg('d', "1\n"), msg('c'), msg('Q', "select 2\x00")}, nil),
 		bytes.Join([][]byte{msg('Q', "copy in\x00"), msg('d', "1\n"), msg('f', "no\x00"), msg('d', "late"), msg('S')}, nil),
-		msg('B', "\x00", strings.Repeat("s", 20000), "\x00"), msg('P', strings.Repeat("s", 20000)), msg('D', "S"), msg('C', ""),
-		append(msg('d', strings.Repeat("z", 20000)), msg('S')...),
+		msg('B', "\x00s\x00"), msg('P', "s"), msg('D', "S"), msg('C', ""),
+		append(msg('d', "z"), msg('S')...),
 		{'Q', 0xff, 0xff, 0xff, 0xff},
 		{'Q', 0, 0, 0, 3},
 		msg('Z'),
 		{0},
 		append(msg('Q', "begin\x00"), msg('S')...), msg('F', "\x00\x00\x00\x01"),
 	} {
-		f.Add(s, uint32(0))
-		f.Add(s, uint32(7))
+		f.Add(s, uint16(0), uint32(0))
+		f.Add(s, uint16(20000), uint32(7))
 	}
 	r := newRig(f, "max_packet_size = 100000\nserver_reset_query = \"\"")
-	f.Fuzz(func(t *testing.T, stream []byte, seed uint32) {
-		if len(stream) > 200000 {
+	f.Fuzz(func(t *testing.T, stream []byte, more uint16, seed uint32) {
+		if len(stream) > maxInput {
 			t.Skip("too long to be of interest")
 		}
+		stream = stretch(stream, more)
 		for _, mode := range []config.PoolMode{config.PoolSession, config.PoolTransaction} {
 			fp := r.pool(mode)
 			s := fp.server(cutter(seed))
@@ -120,19 +140,21 @@ func FuzzServerStream(f *testing.F) {
 		all, msg('Z', "I"), msg('Z'), msg('1'), msg('G', "\x00\x00\x00"), msg('W', "\x00\x00\x00"),
 		{'D', 0xff, 0xff, 0xff, 0xff, 1},
 		{'C', 0, 0, 0, 0},
-		msg('D', strings.Repeat("x", 40000)), msg('N', strings.Repeat("x", 40000)), msg('E', strings.Repeat("x", 40000)), msg('S', strings.Repeat("x", 40000)),
+		msg('D', "x"), msg('N', "x"), msg('E', "x"), msg('S', "x"),
 		msg('C', "SET\x00"), msg('C', "RESE"), msg('C', "DISCARD ALL\x00"), msg('C', "DEALLOCATE ALL\x00"), msg('E', "VFATAL\x00C57P01"), msg('E'),
 		{'q', 0, 0, 0, 4},
+		[]byte("Z00000"), // of 800 MB, with its one byte there
 	} {
-		f.Add(s, uint32(0), []byte{1, 2, 6, 4, 2, 12, 3})
-		f.Add(s, uint32(3), []byte{3, 4, 5, 6, 2, 7, 2, 10, 2, 9, 11})
+		f.Add(s, uint16(0), uint32(0), []byte{1, 2, 6, 4, 2, 12, 3})
+		f.Add(s, uint16(40000), uint32(3), []byte{3, 4, 5, 6, 2, 7, 2, 10, 2, 9, 11})
 	}
 	r := newRig(f, "")
 	fp := r.pool(config.PoolTransaction)
-	f.Fuzz(func(t *testing.T, stream []byte, seed uint32, expected []byte) {
-		if len(expected) > 1000 || len(stream) > 200000 {
+	f.Fuzz(func(t *testing.T, stream []byte, more uint16, seed uint32, expected []byte) {
+		if len(expected) > 1000 || len(stream) > maxInput {
 			t.Skip("too long to be of interest")
 		}
+		stream = stretch(stream, more)
 		run := func(seed uint32) (out []byte, err error) {
 			s := fp.server(cutter(seed))
 			fp.pl.takeIdle(func(x *server) bool { return x == s.server })
@@ -301,24 +323,12 @@ func FuzzMessageContents(f *testing.F) {
 		}
 		m := msg('E', string(b))
 		_, _ = errorCode(m), fatalSeverity(m)
-		if got, want := callsSetConfig(b), bytes.Contains(bytes.ToLower(b), []byte("set_config")); got != want && isASCII(b) {
-			t.Fatalf("mentions set_config: %t, want %t", got, want)
-		}
 		c := fp.client(0, nil)
 		c.remember(b)
 		if w := c.running(); len(w) > maxRemembered {
 			t.Fatalf("%d bytes are remembered", len(w))
 		}
 	})
-}
-
-func isASCII(b []byte) bool {
-	for _, ch := range b {
-		if ch >= 0x80 {
-			return false
-		}
-	}
-	return true
 }
 
 // A client that stops in the middle of its startup packet is closed when its time is over, without a word.

@@ -69,6 +69,7 @@ func (c *client) takeAtLogin() (*server, error) {
 // greeting is what every client of a pool with the same startup parameters begins with.
 type greeting struct {
 	session session
+	initial env // see client.initial
 	app     string
 	message []byte // AuthenticationOk and the ParameterStatus messages
 }
@@ -79,7 +80,7 @@ const maxGreetings = 64
 // hello builds everything from AuthenticationOk to ReadyForQuery, and sets what the session begins with.
 func (c *client) hello(st *startup, welcome []connect.Param, cfg *config.Config) []byte {
 	g := c.greeting(st, welcome, cfg)
-	c.session = g.session
+	c.session, c.initial = g.session, g.initial
 	c.appName.Store(&g.app)
 	c.cancelKey = c.p.newKey(c, st.minor)
 	b := make([]byte, 0, len(g.message)+64)
@@ -92,17 +93,9 @@ func (c *client) hello(st *startup, welcome []connect.Param, cfg *config.Config)
 
 // greeting returns the pool's greeting for these parameters, making it if need be.
 func (c *client) greeting(st *startup, welcome []connect.Param, cfg *config.Config) *greeting {
-	own := slices.DeleteFunc(slices.Clone(st.params), func(q param) bool {
-		return slices.ContainsFunc(cfg.IgnoreStartupParameters, func(n string) bool { return strings.EqualFold(n, q.name) })
-	})
+	own := c.startupParams(st, cfg)
 	if cfg.ApplicationNameAddHost {
-		app := "app"
-		for _, q := range own {
-			if strings.EqualFold(q.name, "application_name") && q.value != "" {
-				app = q.value
-			}
-		}
-		return newGreeting(append(own, param{"application_name", app + " - " + c.addr.String()}), welcome, c.p.extra)
+		return newGreeting(own, welcome, c.p.extra) // hardly two are the same
 	}
 	var key strings.Builder
 	for _, q := range own {
@@ -126,6 +119,23 @@ func (c *client) greeting(st *startup, welcome []connect.Param, cfg *config.Conf
 	pl.greetings[key.String()] = &knownGreeting{fresh, welcome}
 	pl.mu.Unlock()
 	return fresh
+}
+
+// startupParams returns what the client's startup packet sets, as the configuration lets it.
+func (c *client) startupParams(st *startup, cfg *config.Config) []param {
+	own := slices.DeleteFunc(slices.Clone(st.params), func(q param) bool {
+		return slices.ContainsFunc(cfg.IgnoreStartupParameters, func(n string) bool { return strings.EqualFold(n, q.name) })
+	})
+	if !cfg.ApplicationNameAddHost {
+		return own
+	}
+	app := "app"
+	for _, q := range own {
+		if strings.EqualFold(q.name, "application_name") && q.value != "" {
+			app = q.value
+		}
+	}
+	return append(own, param{"application_name", app + " - " + c.addr.String()})
 }
 
 // knownGreeting is a greeting with the welcome that it was made from.
@@ -153,6 +163,9 @@ func newGreeting(own []param, welcome []connect.Param, extra []string) *greeting
 		}
 	}
 	g.session = newSession(makeEnv(append(ps, own...)))
+	g.initial = makeEnv(slices.DeleteFunc(slices.Clone(own), func(q param) bool {
+		return slices.Contains(welcome, connect.Param{Name: q.name, Value: q.value})
+	}))
 	for _, w := range welcome {
 		v := w.Value
 		if isFollowing(w.Name, extra) {

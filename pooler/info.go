@@ -15,7 +15,7 @@ func (c *client) info() ClientInfo {
 			RequestTime: wallTime(c.requestAt.Load()), TLS: c.tls, RemotePID: c.addr.pid, PreparedStatements: int(c.nStmts.Load()),
 		},
 		LoggedIn: true, PoolMode: c.mode.String(), XactStart: wallTime(c.xactAt.Load()), QueryStart: wallTime(c.queryAt.Load()),
-		Query: c.running(),
+		Query: c.running(), Pinned: c.pinText(),
 	}
 	if ci.RequestTime.IsZero() {
 		ci.RequestTime = c.connected
@@ -88,6 +88,13 @@ func (p *Pooler) Servers() []ServerInfo {
 		for s := range pl.servers {
 			out = append(out, s.info())
 		}
+		for h := range pl.allHubs {
+			if h.s != nil {
+				si := h.s.info()
+				si.Pinned = "LISTEN"
+				out = append(out, si)
+			}
+		}
 		pl.mu.Unlock()
 	}
 	slices.SortFunc(out, func(a, b ServerInfo) int { return cmp.Compare(a.ID, b.ID) })
@@ -97,7 +104,7 @@ func (p *Pooler) Servers() []ServerInfo {
 // info is called with pool.mu held.
 func (s *server) info() ServerInfo {
 	si := ServerInfo{SocketInfo: SocketInfo{
-		ID: s.id, User: s.pool.key.user, Database: s.pool.key.database, Replication: s.pool.key.replication,
+		ID: s.id, User: s.pool.key.user, Database: s.pool.key.database, Replication: s.pool.key.replication, Shard: s.pool.key.shard,
 		ConnectTime: wallTime(s.createdAt), RequestTime: wallTime(s.linkedAt.Load()), CloseNeeded: s.closeNeeded.Load(),
 		RemotePID: int(s.sc.PID), TLS: s.tlsName, PreparedStatements: int(s.nPrepared.Load()),
 	}}
@@ -111,7 +118,7 @@ func (s *server) info() ServerInfo {
 	si.ServerVersion, _ = s.sc.Param("server_version")
 	c := s.link.Load()
 	if c != nil {
-		si.LinkID = c.id
+		si.LinkID, si.Pinned = c.id, c.pinText()
 	}
 	switch {
 	case s.parked || c == nil && s.cancels > 0:
@@ -139,16 +146,16 @@ func (p *Pooler) Pools() []PoolInfo {
 	var out []PoolInfo
 	at := map[poolKey]int{}
 	for _, pl := range p.allPools() {
-		k := poolKey{database: pl.key.database, user: pl.key.user} // replication connections count in the pool, as in PgBouncer
+		k := poolKey{database: pl.key.database, shard: pl.key.shard, user: pl.key.user} // replication connections count in the pool, as in PgBouncer
 		set := pl.conf.Load()
 		i, ok := at[k]
 		if !ok || pl.key.replication == "none" {
 			pi := PoolInfo{
-				Database: k.database, User: k.user, PoolMode: set.PoolMode.String(), PoolSize: set.PoolSize,
+				Database: k.database, Shard: k.shard, User: k.user, PoolMode: set.PoolMode.String(), PoolSize: set.PoolSize,
 				ReservePoolSize: set.ReservePoolSize, Paused: pl.db.paused.Load() || p.paused.Load(),
 				Query: pl.queries.Quantiles(), Xact: pl.xacts.Quantiles(), WaitTimes: pl.waits.Quantiles(), Connect: pl.connects.Quantiles(),
 			}
-			if conf := pl.db.conf.Load(); len(conf.Hosts) > 1 {
+			if conf := pl.config(); len(conf.Hosts) > 1 {
 				pi.LoadBalanceHosts = cmp.Or(conf.LoadBalanceHosts, "round-robin")
 			}
 			if ok {
@@ -164,7 +171,7 @@ func (p *Pooler) Pools() []PoolInfo {
 		pl.fill(&out[i])
 	}
 	for _, c := range p.allClients() {
-		i, ok := at[poolKey{database: c.pool.key.database, user: c.pool.key.user}]
+		i, ok := at[poolKey{database: c.home.key.database, shard: c.home.key.shard, user: c.home.key.user}]
 		if !ok {
 			continue
 		}
@@ -187,7 +194,7 @@ func (p *Pooler) Pools() []PoolInfo {
 		Database: admin.Name, User: admin.ForceUser, ClActive: admin.CurrentClientConnections, PoolMode: admin.PoolMode, PoolSize: admin.PoolSize,
 	})
 	slices.SortFunc(out, func(a, b PoolInfo) int {
-		return cmp.Or(strings.Compare(a.Database, b.Database), strings.Compare(a.User, b.User))
+		return cmp.Or(strings.Compare(a.Database, b.Database), strings.Compare(a.User, b.User), strings.Compare(a.Shard, b.Shard))
 	})
 	return out
 }
@@ -354,8 +361,11 @@ func (pl *pool) waiterInfo(c *client) WaiterInfo {
 			w.HolderApplicationName = *app
 		}
 		w.HolderState = "idle in transaction"
-		if holder.queryAt.Load() != 0 {
+		switch {
+		case holder.queryAt.Load() != 0:
 			w.HolderState = "active"
+		case holder.pinned() && holder.xactAt.Load() == 0:
+			w.HolderState = "pinned"
 		}
 		w.HolderQueryAge = since(holder.requestAt.Load())
 	}

@@ -38,6 +38,7 @@ func (p *Pooler) janitor() {
 		for _, pl := range pools {
 			pl.sweepWaiters()
 			pl.sweepServers()
+			pl.sweepHubs(now())
 		}
 		p.sweepClients()
 		p.sweepIdleDatabases(pools)
@@ -125,6 +126,11 @@ func (pl *pool) sweepServers() {
 	for _, s := range closes {
 		s.close(why)
 	}
+	if pl.p.stmts.over.Load() {
+		for _, s := range pl.takeIdle(func(s *server) bool { return s.nPrepared.Load() > 0 }) {
+			pl.free(s)
+		}
+	}
 	if life := int64(set.ServerLifetime); life > 0 {
 		for _, s := range pl.takeIdle(func(s *server) bool { return t-s.createdAt >= life && pl.expire(life, t) }) {
 			s.close("server lifetime over")
@@ -155,7 +161,9 @@ func (p *Pooler) openMinimum() {
 	p.mu.Unlock()
 	for _, d := range dbs {
 		if conf := d.conf.Load(); cfg.PoolSettings(conf, conf.User).MinPoolSize > 0 {
-			p.findPool(d, conf.User, "none")
+			for _, shard := range d.shardNames() {
+				p.findPool(d, shard, conf.User, "none")
+			}
 		}
 	}
 }
@@ -166,9 +174,9 @@ func (p *Pooler) sweepClients() {
 	set := p.settings()
 	drain := p.draining()
 	for _, c := range p.allClients() {
-		limits := c.pool.conf.Load()
+		limits := c.home.conf.Load()
 		query, xact, idle := c.queryAt.Load(), c.xactAt.Load(), c.idleAt.Load()
-		linked := c.link.Load() != nil
+		linked := c.link.Load() != nil || c.fanned.Load() != nil
 		over := func(limit time.Duration, at int64) bool { return limit > 0 && at != 0 && t-at >= int64(limit) }
 		switch {
 		case c.state.Load() == stateWaiting:
@@ -178,7 +186,7 @@ func (p *Pooler) sweepClients() {
 			c.kill(errTimeout("transaction timeout", "transaction_timeout", limits.TransactionTimeout, t-xact))
 		case linked && query == 0 && xact != 0 && over(limits.IdleTransactionTimeout, idle):
 			c.kill(errTimeout("idle transaction timeout", "idle_transaction_timeout", limits.IdleTransactionTimeout, t-idle))
-		case !linked && query == 0 && over(limits.ClientIdleTimeout, idle):
+		case (!linked || c.pinned() && xact == 0) && query == 0 && over(limits.ClientIdleTimeout, idle):
 			c.kill(errTimeout("client_idle_timeout", "client_idle_timeout", limits.ClientIdleTimeout, t-idle))
 		}
 		if left := c.leftAt.Load(); left != 0 && t-left >= int64(leaveGrace) {
@@ -195,7 +203,7 @@ func (p *Pooler) sweepClients() {
 		switch {
 		case drain:
 			c.interrupt(reasonDrain)
-		case set.ServerFastClose && c.mode == config.PoolSession && s != nil && s.closeNeeded.Load():
+		case set.ServerFastClose && (c.mode == config.PoolSession || c.pinned()) && s != nil && s.closeNeeded.Load():
 			c.interrupt(reasonRetire)
 		}
 	}
@@ -223,7 +231,7 @@ func (p *Pooler) sweepIdleDatabases(pools []*pool) {
 	used := map[*database]bool{}
 	for _, pl := range pools {
 		pl.mu.Lock()
-		busy := pl.nclients > 0 || len(pl.servers) > 0 || pl.connecting > 0 || pl.waiters.n > 0
+		busy := pl.nclients > 0 || len(pl.allHubs) > 0 || len(pl.servers) > 0 || pl.connecting > 0 || pl.waiters.n > 0
 		if busy {
 			pl.emptySince = 0
 		} else if pl.emptySince == 0 {

@@ -45,6 +45,11 @@ func (p *Pooler) Start(inherited []net.Listener) error {
 		defer p.wg.Done()
 		p.janitor()
 	}()
+	p.wg.Add(1)
+	go func() {
+		defer p.wg.Done()
+		p.recoverLoop()
+	}()
 	return nil
 }
 

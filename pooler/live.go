@@ -16,9 +16,10 @@ type live struct {
 	hba       *auth.HBA
 	ident     *auth.Ident
 	clientTLS sideTLS
-	binding   []byte             // channel binding data of our certificate, nil without one
-	mock      mock               // what users that do not exist look like
-	serverTLS map[string]sideTLS // by database; "" is the global one
+	binding   []byte               // channel binding data of our certificate, nil without one
+	mock      mock                 // what users that do not exist look like
+	serverTLS map[string]sideTLS   // by database, of a shard by shardKey; "" is the global one
+	maps      map[string]*shardMap // of the databases that have shards
 }
 
 func (p *Pooler) settings() *config.Settings { return &p.live.Load().cfg.Settings }
@@ -34,7 +35,7 @@ func (p *Pooler) Prepare(_, next *config.Config) (commit func(), err error) {
 
 // derive makes everything that depends on one configuration, reading its TLS files.
 func derive(next *config.Config) (_ *live, err error) {
-	l := &live{cfg: next, serverTLS: map[string]sideTLS{}, mock: mockOf(next)}
+	l := &live{cfg: next, serverTLS: map[string]sideTLS{}, maps: map[string]*shardMap{}, mock: mockOf(next)}
 	if next.HBA != nil {
 		if l.hba, err = auth.ParseHBA(next.AuthHBAFile, next.HBA); err != nil {
 			return nil, err
@@ -57,6 +58,20 @@ func derive(next *config.Config) (_ *live, err error) {
 	for name, d := range next.Databases {
 		if l.serverTLS[name], err = serverTLS(&next.Settings, d); err != nil {
 			return nil, fmt.Errorf("database %q: %w", name, err)
+		}
+		m, err := newMap(d)
+		if err != nil {
+			return nil, err
+		}
+		if m == nil {
+			continue
+		}
+		l.maps[name] = m
+		for _, s := range d.Shards {
+			key := shardKey(name, s.Name)
+			if l.serverTLS[key], err = serverTLS(&next.Settings, d.ShardServer(s.Name)); err != nil {
+				return nil, fmt.Errorf("database %q, shard %q: %w", name, s.Name, err)
+			}
 		}
 	}
 	if l.serverTLS[""], err = serverTLS(&next.Settings, nil); err != nil {
@@ -93,11 +108,10 @@ func (p *Pooler) apply(l *live) {
 		old := d.conf.Load()
 		d.auto = auto
 		d.conf.Store(conf)
-		if !old.SameServer(conf) || l.serverTLSFor(conf).settings != prev.serverTLSFor(old).settings {
-			for k, pl := range p.pools {
-				if k.database == name {
-					stale = append(stale, pl)
-				}
+		d.setMap(l.maps[name])
+		for k, pl := range p.pools {
+			if k.database == name && !l.sameServer(prev, old, conf, k.shard) {
+				stale = append(stale, pl)
 			}
 		}
 	}
@@ -147,8 +161,20 @@ func serverTLS(set *config.Settings, d *config.Database) (t sideTLS, err error) 
 	return t, err
 }
 
-func (l *live) serverTLSFor(d *config.Database) sideTLS {
-	for _, name := range [...]string{d.Name, "*"} {
+// shardKey is the name of a shard's TLS in live.serverTLS.
+func shardKey(database, shard string) string { return database + "\x00" + shard }
+
+// sameServer reports whether what is open to the servers of a pool, or of a shard, stays as it is.
+func (l *live) sameServer(prev *live, old, conf *config.Database, shard string) bool {
+	if shard != "" {
+		was, is := old.ShardServer(shard), conf.ShardServer(shard)
+		return was != nil && is != nil && was.SameServer(is) && l.serverTLSFor(is, shard).settings == prev.serverTLSFor(was, shard).settings
+	}
+	return len(conf.Shards) == 0 && old.SameServer(conf) && l.serverTLSFor(conf, "").settings == prev.serverTLSFor(old, "").settings
+}
+
+func (l *live) serverTLSFor(d *config.Database, shard string) sideTLS {
+	for _, name := range [...]string{shardKey(d.Name, shard), d.Name, "*"} {
 		if t, ok := l.serverTLS[name]; ok {
 			return t
 		}

@@ -170,7 +170,7 @@ func (p *Pooler) login(nc net.Conn, st *startup, addr peerAddr, l *live, loggedI
 func (p *Pooler) newClient(st *startup, addr peerAddr) *client {
 	c := &client{
 		p: p, id: p.lastID.Add(1), loginName: st.user, addr: addr, connected: time.Now(), repl: st.repl,
-		wakeCh: make(chan struct{}, 1),
+		wakeCh: make(chan struct{}, 1), initial: noEnv,
 	}
 	c.wait.ch = make(chan grant, 1)
 	c.in.pool, c.sin.pool = p.bufs, p.bufs
@@ -213,13 +213,25 @@ func (p *Pooler) serveClient(c *client, nc net.Conn, st *startup, l *live, d *da
 			Hint: "auth_type = any needs a user in the database's entry.",
 		}}
 	}
-	c.pool = p.findPool(d, serverUser, st.repl)
+	key := poolKey{database: d.name, shard: d.firstShard(), user: serverUser, replication: st.repl}
+	if st.repl != "none" {
+		key.startup = makeEnv(c.startupParams(st, cfg))
+	}
+	c.pool = p.poolOf(d, key)
+	c.home = c.pool
 	c.mode = c.pool.conf.Load().PoolMode
 	if st.repl != "none" {
 		c.mode = config.PoolSession
 	}
 	c.maxStmts = cfg.MaxPreparedStatements
 	c.noPQExec = cfg.DisablePQExec
+	if d.sharding.Load() != nil {
+		if st.repl != "none" {
+			return fatalError{errShardedReplication(d.name)}
+		}
+		c.mode = config.PoolTransaction
+		c.router = newRouter(c, d)
+	}
 	c.tracking = c.mode != config.PoolSession && c.maxStmts > 0
 	if serverUser == st.user {
 		c.pool.creds.Store(&c.creds)
@@ -230,8 +242,15 @@ func (p *Pooler) serveClient(c *client, nc net.Conn, st *startup, l *live, d *da
 			return fatalError{errProtocol("bouncer resources exhaustion")}
 		}
 	}
-	c.pool.join(1)
-	c.onLeave(func() { c.pool.join(-1) })
+	c.home.join(1)
+	c.onLeave(func() {
+		c.home.join(-1)
+		if st.repl != "none" { // what the login has opened and nobody has used
+			for _, s := range c.home.takeIdle(func(*server) bool { return true }) {
+				s.close("replication connection done")
+			}
+		}
+	})
 	welcome, err := c.welcome()
 	if err != nil {
 		return err

@@ -24,7 +24,8 @@ type database struct {
 	clients  atomic.Int32
 	usedAt   atomic.Int64 // for autodb_idle_timeout
 	dropped  atomic.Bool
-	ddl      atomic.Uint64 // counts commands seen that may change what a statement returns
+	ddl      atomic.Uint64            // counts commands seen that may change what a statement returns
+	sharding atomic.Pointer[sharding] // nil without shards
 }
 
 // user is what belongs to a user's name, as a login or on servers.
@@ -47,6 +48,7 @@ func (p *Pooler) findDatabase(name string) (*database, bool) {
 	}
 	d := &database{name: name, auto: auto}
 	d.conf.Store(conf)
+	d.setMap(p.live.Load().maps[name])
 	d.usedAt.Store(now())
 	p.databases[name] = d
 	if auto {
@@ -66,29 +68,47 @@ func (p *Pooler) findUser(name string) *user {
 	return u
 }
 
-// findPool returns the pool for clients of d that use the server user.
-func (p *Pooler) findPool(d *database, serverUser, replication string) *pool {
-	u := p.findUser(serverUser)
+// findPool returns the pool for clients of d that use the server user. A sharded database has one for each shard; shard is
+// "" for others.
+func (p *Pooler) findPool(d *database, shard, serverUser, replication string) *pool {
+	return p.poolOf(d, poolKey{database: d.name, shard: shard, user: serverUser, replication: replication})
+}
+
+// poolOf is findPool by key.
+func (p *Pooler) poolOf(d *database, k poolKey) *pool {
+	u := p.findUser(k.user)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	k := poolKey{d.name, serverUser, replication}
 	if pl := p.pools[k]; pl != nil && pl.db == d {
 		return pl
 	}
-	pc := p.counters[k]
+	counted := k
+	counted.startup = env{} // clients make these up, and counters stay for ever
+	pc := p.counters[counted]
 	if pc == nil {
 		pc = &poolCounters{}
-		p.counters[k] = pc
+		p.counters[counted] = pc
 	}
 	pl := &pool{
 		p: p, key: k, db: d, user: u, log: p.log,
 		counters: &pc.counters, queries: &pc.queries, xacts: &pc.xacts, waits: &pc.waits, connects: &pc.connects,
 		servers: map[*server]struct{}{},
 	}
-	set := p.live.Load().cfg.PoolSettings(d.conf.Load(), serverUser)
+	set := p.live.Load().cfg.PoolSettings(d.conf.Load(), k.user)
 	pl.conf.Store(&set)
 	p.pools[k] = pl
 	return pl
+}
+
+// config is what the configuration says of the pool's servers.
+func (pl *pool) config() *config.Database {
+	d := pl.db.conf.Load()
+	if pl.key.shard != "" {
+		if s := d.ShardServer(pl.key.shard); s != nil {
+			return s
+		}
+	}
+	return d
 }
 
 func (p *Pooler) allPools() []*pool {
@@ -144,6 +164,7 @@ func (p *Pooler) dropPool(pl *pool, why string) {
 		delete(p.pools, pl.key)
 	}
 	p.mu.Unlock()
+	pl.retireHubs(why)
 	for _, s := range pl.takeIdle(func(*server) bool { return true }) {
 		s.close(why)
 	}

@@ -15,14 +15,14 @@ import (
 // openServer logs in to PostgreSQL for a pool.
 func (p *Pooler) openServer(pl *pool) (*server, error) {
 	l := p.live.Load()
-	d := pl.db.conf.Load()
+	d := pl.config()
 	set := &l.cfg.Settings
 	ctx, cancel := context.WithCancel(p.ctx)
 	if set.ServerConnectTimeout > 0 {
 		ctx, cancel = context.WithTimeout(p.ctx, set.ServerConnectTimeout)
 	}
 	defer cancel()
-	side := l.serverTLSFor(d)
+	side := l.serverTLSFor(d, pl.key.shard)
 	t := connect.Target{
 		Hosts: pl.hostOrder(d), Port: d.Port, SocketDir: set.UnixSocketDir, DBName: d.DBName, User: pl.key.user,
 		Credentials: p.credentials(l.cfg, d, pl), SSLMode: side.mode, TLS: side.cfg,
@@ -45,6 +45,11 @@ func (p *Pooler) openServer(pl *pool) (*server, error) {
 		t.Replication = "database"
 	case "physical":
 		t.Replication = "true"
+	}
+	if t.Replication != "" {
+		for _, q := range envParams(pl.key.startup) {
+			t.Params = append(t.Params, connect.Param{Name: q.name, Value: q.value}) // behind the database's: the last one counts
+		}
 	}
 	sc, err := connect.Dial(ctx, t)
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 )
 
 // statementTexts are what the generated clients run. The first word says what it does, see backend.run.
-var statementTexts = []string{"select 1", "select 2", "select 3", "set x", "fail now", "noparse x", "nobind x", "notice", ""}
+var statementTexts = []string{"select 1", "select 2", "select 3", "set x", "fail now", "noparse x", "nobind x", "notice", "deallocate all", ""}
 
 // genUnit draws what a client sends up to and with a message that wants all answers.
 func genUnit(t *rapid.T, who string) []byte {
@@ -83,6 +83,9 @@ func TestClientsOnSharedServersSeeWhatTheyWouldSeeAlone(t *testing.T) {
 			i := rapid.IntRange(0, len(all)-1).Draw(t, "client")
 			c := all[i]
 			unit := genUnit(t, fmt.Sprint(i))
+			for range rapid.IntRange(0, 2).Draw(t, "further regions in the packet") {
+				unit = append(unit, genUnit(t, fmt.Sprint(i))...)
+			}
 			c.expect = append(c.expect, c.alone.feed(unit)...)
 			if err := c.drive(unit); err != errIdle {
 				t.Fatalf("client %d: %v", i, err)

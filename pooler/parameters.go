@@ -124,13 +124,19 @@ func appendParameterStatus(b []byte, name, value string) []byte {
 func (c *client) askParameters() error {
 	s := c.srv
 	c.dirty = false
-	if len(s.asks) == 0 {
+	asks := s.asks
+	for _, p := range envParams(c.initial) { // what was given at connect follows, too
+		if !s.reports(p.name) && !slices.ContainsFunc(asks, func(a string) bool { return strings.EqualFold(a, p.name) }) {
+			asks = append(asks[:len(asks):len(asks)], p.name)
+		}
+	}
+	if len(asks) == 0 {
 		return nil
 	}
 	s.unOwner = 0
 	type row struct{ name, value, def *string }
 	var rows []row
-	err := s.exchange(query(askQuery, s.asks, nil), syncTimeout, func(typ byte, body []byte) error {
+	err := s.ask(query(askQuery, asks, nil), func(typ byte, body []byte) error {
 		if typ != 'D' {
 			return nil
 		}

@@ -18,8 +18,10 @@ import (
 // poolKey is what servers may be shared by: nothing coarser, a shared server is a privilege.
 type poolKey struct {
 	database    string
+	shard       string // "" for databases without shards
 	user        string // on the server
 	replication string // "none", or one pool for each kind
+	startup     env    // what replication connections are opened with, as nobody can tell them later
 }
 
 // pool is the servers of one poolKey and the clients that wait for one.
@@ -40,6 +42,8 @@ type pool struct {
 	idle       []*server                 // the next to be used is last; guarded by mu
 	servers    map[*server]struct{}      // all that are logged in; guarded by mu
 	waiters    waitList                  // guarded by mu
+	hubs       map[string]*hub           // that take listeners, by client_encoding; guarded by mu
+	allHubs    map[*hub]struct{}         // guarded by mu
 	connecting int                       // guarded by mu
 	nclients   int                       // logged in; guarded by mu
 	blocked    bool                      // a limit that spans pools is in the way; guarded by mu
@@ -53,6 +57,7 @@ type pool struct {
 	retryAt    int64                     // no attempt before; guarded by mu
 	lifeEnd    int64                     // when a server was last closed for its age; guarded by mu
 	hostTurn   uint32                    // guarded by mu
+	twoPhaseOK atomic.Int64              // until when the server is known to be able to commit in two phases
 	emptySince int64                     // since when there has been no client and no server, 0 if there are; guarded by mu
 }
 
@@ -210,6 +215,7 @@ func (p *pool) free(s *server) {
 		s.close(why)
 		return
 	}
+	s.forgetUnwanted()
 	if p.p.blocked.Load() > 0 && p.p.olderElsewhere(p) {
 		s.close("evicted: a client of another pool has waited longer for this connection")
 		return
@@ -225,7 +231,7 @@ func (p *pool) free(s *server) {
 		p.mu.Unlock()
 		s.close("paused")
 		return
-	case len(p.servers) > set.PoolSize+set.ReservePoolSize: // replication has gone its way above
+	case len(p.servers) > set.PoolSize+set.ReservePoolSize && p.key.replication == "none":
 		p.mu.Unlock()
 		s.close("pool_size was lowered")
 		return
@@ -255,7 +261,7 @@ func (p *pool) unfit(s *server, t int64) string {
 		return "close_needed"
 	case s.dead.Load():
 		return "server closed the connection"
-	case p.key.replication != "none":
+	case p.key.replication != "none" && s.linkedAt.Load() != 0: // it serves one client
 		return "replication connection done"
 	case p.tooOld(s, t):
 		return "server lifetime over"
@@ -409,6 +415,22 @@ func (p *pool) connect() {
 	p.mu.Unlock()
 }
 
+// notReady closes a server that has not passed its check. If it is a fresh one, the next would not pass either: that counts as
+// a login that has failed.
+func (p *pool) notReady(s *server, err error) {
+	var tell []*client
+	if s.linkedAt.Load() == 0 {
+		p.mu.Lock()
+		delete(p.servers, s) // nobody has to wait for it
+		tell = p.failed(err)
+		p.mu.Unlock()
+	}
+	s.close(err.Error())
+	for _, c := range tell {
+		c.wait.ch <- grant{err: fatalError{errServerLogin(err)}}
+	}
+}
+
 // failed notes that a server could not be opened, and returns the waiters to be told. The caller holds mu.
 func (p *pool) failed(err error) (tell []*client) {
 	t := now()
@@ -454,6 +476,7 @@ func (pl *pool) markStale() {
 	pl.welcome = nil
 	pl.retryAt, pl.failures, pl.loginErr = 0, 0, false
 	pl.mu.Unlock()
+	pl.retireHubs("")
 	for _, s := range pl.takeIdle(func(*server) bool { return true }) {
 		s.close("close_needed")
 	}
@@ -466,7 +489,7 @@ func (pl *pool) awaitConnects(p *Pooler) {
 	for {
 		ch := p.changes()
 		pl.mu.Lock()
-		busy := pl.connecting > 0 || len(pl.servers) > 0
+		busy := pl.connecting > 0 || len(pl.servers) > 0 || len(pl.allHubs) > 0
 		pl.mu.Unlock()
 		if !busy {
 			return

@@ -1,6 +1,7 @@
 package pooler
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -131,31 +132,49 @@ func (c *client) settle() {
 		return
 	}
 	c.xactDone(t)
-	if c.releasable() && !c.dirty {
+	if c.releasable() && !c.unclear() {
 		c.release()
 	}
 }
 
 // releasable reports whether the linked server, which is idle, may serve somebody else now.
-func (c *client) releasable() bool {
+func (c *client) releasable() bool { return !c.pinned() && c.between() }
+
+// between reports whether the linked server stands between two transactions of a client that does not own it.
+func (c *client) between() bool {
 	return c.mode != config.PoolSession && c.repl == "none" && c.replies.empty() && !c.unsynced && c.body == 0 && !c.copyIn && !c.copyBoth && !c.listens
 }
 
 // answered is called when relay is through.
 func (c *client) answered() error {
 	c.sin.rest()
+	if c.heldReady {
+		if err := c.endUnit(); err != nil {
+			return err
+		}
+	}
 	s := c.srv
-	if s == nil || !c.replies.empty() || c.copyIn || c.body > 0 {
+	if s == nil {
+		return c.deliver()
+	}
+	if !c.replies.empty() || c.copyIn || c.body > 0 {
 		return nil
 	}
-	if s.tx == 'I' && c.releasable() {
-		if c.dirty {
-			if err := c.askParameters(); err != nil {
+	if s.tx == 'I' && c.between() {
+		if c.maybe > 0 {
+			if err := c.awaitSyncs(); err != nil {
 				return c.serverFailed(err)
 			}
 		}
-		c.release()
-		return nil
+		if err := c.tidy(); err != nil {
+			return c.serverFailed(err)
+		}
+		if !c.pinned() {
+			c.release()
+		}
+		if err := c.deliver(); err != nil || c.srv == nil {
+			return err
+		}
 	}
 	c.idleAt.Store(now())
 	if c.listens {
@@ -221,6 +240,10 @@ func (c *client) consume() ([]byte, error) {
 		if swallow {
 			c.out = append(c.out, b[from:pos]...)
 			from = stop
+		}
+		if len(c.instead) > 0 {
+			c.out = append(append(c.out, b[from:pos]...), c.instead...)
+			from, c.instead = stop, nil
 		}
 		if pos+n > stop {
 			c.sbody, c.eat = pos+n-stop, swallow
@@ -304,6 +327,9 @@ func (c *client) serverMessage(typ byte, msg []byte, whole bool) (swallow bool, 
 		}
 	case 'C', 'I', 's':
 		c.copyIn = false
+		if typ == 'C' && c.maybe > 0 && bytes.HasPrefix(msg[headerLen:], []byte("COPY ")) {
+			c.maybe = 0
+		}
 		if typ == 'C' {
 			c.commandTag(msg[headerLen:])
 		}
@@ -311,14 +337,21 @@ func (c *client) serverMessage(typ byte, msg []byte, whole bool) (swallow bool, 
 			c.replies.pop()
 		}
 	case 'Z':
-		if head != replyQuery && head != replySync {
+		late := c.maybe > 0 && head != replyQuery && head != replySync
+		if head != replyQuery && head != replySync && !late {
 			return false, fmt.Errorf("%w: ReadyForQuery that nobody asked for", errOutOfStep)
 		}
-		if len(msg) != headerLen+1 {
+		if !whole || len(msg) != headerLen+1 {
 			return false, fmt.Errorf("%w: ReadyForQuery with %d bytes", errOutOfStep, len(msg))
 		}
-		c.replies.pop()
-		c.copyIn, c.copySync = false, false
+		if late {
+			// The COPY has failed before it read, so the Sync that was sent along with it has an answer of its own.
+			c.maybe--
+			c.replies.skipping, c.unsynced = false, false
+		} else {
+			c.replies.pop()
+		}
+		c.copyIn = false
 		if c.copyBoth && c.replies.empty() {
 			c.copyBoth = false
 		}
@@ -329,6 +362,9 @@ func (c *client) serverMessage(typ byte, msg []byte, whole bool) (swallow bool, 
 		}
 		if c.srv.tx == 'I' && !c.replies.empty() {
 			c.xactDone(now()) // pipelined transactions are counted one by one
+		}
+		if c.after != 0 && c.replies.empty() {
+			return c.holdReady(), nil
 		}
 	case '2':
 		if head != replyBind {
@@ -344,6 +380,7 @@ func (c *client) serverMessage(typ byte, msg []byte, whole bool) (swallow bool, 
 		case replyCloseOwn:
 			c.replies.pop()
 			c.replies.data.pop()
+			c.maybe = 0
 			return true, nil
 		default:
 			return false, fmt.Errorf("%w: unexpected CloseComplete", errOutOfStep)
@@ -353,13 +390,17 @@ func (c *client) serverMessage(typ byte, msg []byte, whole bool) (swallow bool, 
 	case 'S':
 		c.parameterStatus(msg, whole)
 	case 'G':
-		c.copyIn = !c.replies.copyStarted()
+		syncs, ended := c.replies.copyStarted()
+		c.copyIn = !ended
+		c.maybe += syncs
 		if c.replies.head() == replyExecute && c.replies.asked == 0 {
 			c.unsynced = true // the COPY swallows the Syncs that came before it
 		}
 	case 'W':
 		c.copyBoth = true
-	case 'A', 'N', 'H', 'V', 'c':
+	case 'A':
+		return c.notified(msg), nil
+	case 'N', 'H', 'V', 'c':
 	default:
 		return false, fmt.Errorf("%w: message %q", errOutOfStep, typ)
 	}
@@ -377,6 +418,9 @@ func (c *client) parseComplete(head replyKind) (swallow bool, err error) {
 		if d.prep != nil {
 			d.prep.confirmed = true
 		}
+		if head == replyParseUnname {
+			c.unnamed.parsed(d.gen)
+		}
 		c.p.stmts.unref(d.before)
 		c.p.stmts.unref(d.after)
 		return head == replyParseOwn, nil
@@ -386,10 +430,6 @@ func (c *client) parseComplete(head replyKind) (swallow bool, err error) {
 
 // serverError notes an ErrorResponse.
 func (c *client) serverError(msg []byte) (swallow bool) {
-	if c.copySync {
-		// Whether the server saw the Sync before or after the error cannot be told from here.
-		c.srv.closeNeeded.Store(true)
-	}
 	c.copyIn = false
 	if fatalSeverity(msg) {
 		c.sawFatal = true
@@ -402,9 +442,14 @@ func (c *client) serverError(msg []byte) (swallow bool) {
 	}
 	if k := c.replies.head(); (k == replyBind || k == replyDescribe) && errorCode(msg) == "0A000" {
 		// "cached plan must not change result type": the statement has to be prepared anew.
-		c.srv.forgetAll(c.p.stmts)
+		c.srv.forget(func(*stmt) bool { return true })
 	}
+	refused := c.replies.head() == replyParseUnname
 	c.replies.fail(c.undo)
+	if refused {
+		c.unnamed.failed()
+	}
+	c.ownNames(msg)
 	if c.replies.skipping {
 		c.unsynced = true // the server skips everything until a Sync comes, also where one was sent that a COPY has swallowed
 	}
@@ -429,7 +474,8 @@ func (c *client) commandTag(tag []byte) {
 		switch {
 		case string(tag) == "LISTEN\x00" && c.mode == config.PoolSession:
 			c.listens = true
-		case string(tag) == "UNLISTEN\x00":
+		case string(tag) == "LISTEN\x00", string(tag) == "UNLISTEN\x00" && c.listensTo():
+			c.after |= afterListen
 		}
 	case 'A', 'C': // ALTER, CREATE; not CLOSE, COPY, COMMIT, CALL
 		if tag[1] == 'L' && tag[2] == 'T' || tag[1] == 'R' {
@@ -441,10 +487,15 @@ func (c *client) commandTag(tag []byte) {
 		}
 		switch string(tag) {
 		case "DISCARD ALL\x00":
+			c.dropBound = false
 			c.srv.discarded()
 			c.dirty = c.mode != config.PoolSession
+			if c.listensTo() {
+				c.after |= afterListen
+			}
 			c.forgetStatements()
 		case "DEALLOCATE ALL\x00":
+			c.dropBound = false
 			c.forgetStatements()
 		}
 	}
@@ -557,10 +608,16 @@ func (c *client) hold(out []byte) bool {
 // again sends a unit that the first server never read to another one.
 func (c *client) again(end int) error {
 	c.in.r = c.unitFrom
+	c.after, c.resets = 0, nil
 	c.sin.r, c.sin.w, c.sbody = 0, 0, 0
 	c.sawFatal = false
 	if err := c.checkout(); err != nil {
 		return c.refused(err, end)
+	}
+	if c.channels != nil {
+		if err := c.echo(end); err != nil {
+			return err
+		}
 	}
 	if _, err := c.forward(end); err != nil {
 		return err

@@ -6,28 +6,15 @@ import (
 )
 
 // remember notes what the client runs, for those who ask who holds a server: the first word of the
-// statement, and its text only under log_queries.
-func (c *client) remember(text []byte) {
-	var w uint64
-	n := 0
-	for _, ch := range text {
-		up := ch &^ 0x20
-		if up < 'A' || up > 'Z' {
-			if n > 0 || ch > ' ' {
-				break
-			}
-			continue
-		}
-		w = w<<8 | uint64(up)
-		if n++; n == 8 {
-			break
-		}
-	}
+// statement, which it returns, and its text only under log_queries.
+func (c *client) remember(text []byte) (first uint64) {
+	w := firstWord(text)
 	c.command.Store(w)
 	if c.p.logQueries.Load() {
 		s := string(bytes.TrimSpace(text[:min(len(text), maxRemembered)]))
 		c.lastQuery.Store(&s)
 	}
+	return w
 }
 
 // maxRemembered is how much of a statement is kept under log_queries, in bytes.

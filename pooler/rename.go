@@ -4,8 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
-
-	"pgdrover/internal/config"
 )
 
 // outcome is what became of a message of the extended protocol.
@@ -15,18 +13,16 @@ const (
 	unchanged outcome = iota // it is forwarded as it is
 	preceded                 // something was staged that goes before it
 	replaced                 // its replacement, if any, was staged
+	later                    // it cannot be forwarded before what was sent has been answered
 )
 
 // extended handles Parse, Bind, Describe and Close. before is what of the unit has not been staged yet:
 // it is staged first whenever something else is.
 func (c *client) extended(typ byte, msg []byte, whole bool, before []byte) (how outcome, err error) {
 	body := msg[headerLen:]
-	if typ == 'P' {
-		c.pool.counters.ClientParses.Add(1)
-	} else if typ == 'B' {
-		c.pool.counters.Binds.Add(1)
-	}
 	if !c.tracking {
+		c.count(typ)
+		c.noteUntracked(typ, body, whole)
 		c.replies.push(plainReply(typ))
 		return unchanged, nil
 	}
@@ -48,10 +44,14 @@ func (c *client) extended(typ byte, msg []byte, whole bool, before []byte) (how 
 	if err != nil {
 		return 0, fatalError{errProtocol(fmt.Sprintf("broken %s packet", messageName(typ)))}
 	}
+	if len(name) > 0 && c.replies.unsettled(name, c.region) {
+		return later, nil
+	}
+	c.count(typ)
 	if typ == 'P' {
-		sets := c.noteText(body, whole)
+		fx := c.noteText(body, whole)
 		if len(name) == 0 {
-			c.unSets = sets
+			c.unFx = fx
 		}
 	}
 	if len(name) == 0 {
@@ -66,11 +66,19 @@ func (c *client) extended(typ byte, msg []byte, whole bool, before []byte) (how 
 	st := c.stmts[string(name)]
 	if st == nil {
 		// The server knows no such name either and says so, with the effect it must have on the pipeline.
+		how = unchanged
+		if slices.Contains(c.srv.toClose, string(name)) {
+			c.stage(before)
+			c.closeNow(name)
+			how = preceded
+		}
 		c.replies.push(plainReply(typ))
-		return unchanged, nil
+		return how, nil
 	}
-	if st.sets {
-		c.dirty = c.mode != config.PoolSession
+	if typ == 'B' {
+		c.willRunLater(st.fx)
+		c.dropBound = c.dropBound || st.drops
+		c.bound = append(c.bound[:0], name...)
 	}
 	c.stage(before)
 	p := c.prepare(st)
@@ -91,10 +99,41 @@ func (c *client) extended(typ byte, msg []byte, whole bool, before []byte) (how 
 	return replaced, nil
 }
 
+// expect notes a reply that has something to do.
+func (c *client) expect(k replyKind, d replyData) {
+	d.region = c.region
+	c.replies.pushData(k, d)
+}
+
+// noteUntracked is for max_prepared_statements = 0, where nobody knows which statement a Bind means: it is taken for the one
+// that was parsed last.
+func (c *client) noteUntracked(typ byte, body []byte, whole bool) {
+	switch typ {
+	case 'P':
+		if _, text, err := cstring(body); err == nil {
+			c.unFx = c.noteText(text, whole)
+		}
+	case 'B':
+		c.willRunLater(c.unFx)
+	}
+}
+
+func (c *client) count(typ byte) {
+	switch typ {
+	case 'P':
+		c.pool.counters.ClientParses.Add(1)
+	case 'B':
+		c.pool.counters.Binds.Add(1)
+	}
+}
+
 // parse handles a named Parse. body is the text with its parameter types.
 func (c *client) parse(name, body, before []byte) (outcome, error) {
 	if _, ok := c.stmts[string(name)]; ok {
 		return c.parseAgain(name, before)
+	}
+	if c.texts+len(body)+len(name)+stmtCost > maxClientTexts {
+		return 0, fatalError{errTooManyTexts(len(c.stmts))}
 	}
 	st := c.p.stmts.intern(body, c.db.ddl.Load()) // this reference goes into the reply entry
 	c.setStmt(string(name), st)
@@ -104,13 +143,13 @@ func (c *client) parse(name, body, before []byte) (outcome, error) {
 	// everything up to the last Sync.
 	if c.srv.tx != 'E' && c.replies.asked == 0 {
 		if p := c.srv.prepared.get(stmtKey{st, c.session.stmt}); p != nil && (p.confirmed || p.region == c.region) {
-			c.replies.pushData(replySayParsed, d)
+			c.expect(replySayParsed, d)
 			return replaced, nil
 		}
 	}
 	d.prep = c.addPrepared(st)
 	c.appendParse(d.prep.name, st)
-	c.replies.pushData(replyParseNamed, d)
+	c.expect(replyParseNamed, d)
 	return replaced, nil
 }
 
@@ -118,13 +157,20 @@ func (c *client) parse(name, body, before []byte) (outcome, error) {
 // and closed when the server is next used.
 func (c *client) parseAgain(name, before []byte) (outcome, error) {
 	c.stage(before)
+	c.closeNow(name)
 	c.fwd = appendParseBody(c.fwd, string(name), "\x00\x00\x00")
-	c.replies.pushData(replyParseOwn, replyData{})
+	c.expect(replyParseOwn, replyData{})
 	c.replies.push(replyParse)
-	if !slices.Contains(c.srv.toClose, string(name)) {
-		c.srv.closeLater(string(name))
-	}
+	c.srv.closeLater(string(name))
 	return preceded, nil
+}
+
+// closeNow closes what parseAgain may have left under a name of the client's.
+func (c *client) closeNow(name []byte) {
+	if i := slices.Index(c.srv.toClose, string(name)); i >= 0 {
+		c.srv.toClose = slices.Delete(c.srv.toClose, i, i+1)
+		c.appendClose(string(name), string(name))
+	}
 }
 
 // prepare makes sure that the linked server has st, sending Parse ahead if it must.
@@ -135,7 +181,7 @@ func (c *client) prepare(st *stmt) *prepared {
 	}
 	p = c.addPrepared(st)
 	c.appendParse(p.name, st)
-	c.replies.pushData(replyParseOwn, replyData{prep: p})
+	c.expect(replyParseOwn, replyData{prep: p})
 	return p
 }
 
@@ -174,7 +220,7 @@ func appendParseBody(b []byte, name, body string) []byte {
 // appendClose closes a statement on the server. Should the server skip that, again is closed when it is next used.
 func (c *client) appendClose(name, again string) {
 	c.fwd = appendCloseStatement(c.fwd, name)
-	c.replies.pushData(replyCloseOwn, replyData{name: again})
+	c.expect(replyCloseOwn, replyData{name: again})
 }
 
 func appendCloseStatement(b []byte, name string) []byte {
@@ -202,7 +248,7 @@ func (c *client) closeStatement(name, before []byte) (outcome, error) {
 	}
 	c.stage(before)
 	c.p.stmts.ref(st) // held by the reply entry
-	c.replies.pushData(replySayClosed, replyData{name: string(name), before: st})
+	c.expect(replySayClosed, replyData{name: string(name), before: st})
 	c.setStmt(string(name), nil)
 	return replaced, nil
 }
@@ -213,35 +259,31 @@ func (c *client) unnamedStatement(typ byte, body []byte, whole bool, before []by
 	s := c.srv
 	switch typ {
 	case 'P':
-		c.unGen++
-		if whole && len(body) <= maxUnnamed {
-			c.unnamed = append(c.unnamed[:0], body...)
-		} else {
-			c.unnamed = nil
-		}
+		gen := c.unnamed.parse(body, whole)
 		c.pool.counters.ServerParses.Add(1)
-		s.unOwner, s.unGen = c.id, c.unGen
-		c.replies.pushData(replyParseUnname, replyData{})
+		s.unOwner, s.unGen = c.id, gen
+		c.expect(replyParseUnname, replyData{gen: gen})
 		return unchanged, nil
 	case 'C':
-		c.unnamed = nil
+		c.unnamed.forget()
 		s.unOwner = 0
 		c.replies.push(replyClose)
 		return unchanged, nil
 	}
-	if typ == 'B' && c.unSets {
-		c.dirty = c.mode != config.PoolSession
+	if typ == 'B' {
+		c.dropBound = c.dropBound || dropsStatements(c.unnamed.text)
+		c.willRunLater(c.unFx)
 	}
-	if s.unOwner == c.id && s.unGen == c.unGen {
+	if s.unOwner == c.id && s.unGen == c.unnamed.gen {
 		c.replies.push(plainReply(typ))
 		return unchanged, nil
 	}
 	c.stage(before)
-	if c.unnamed != nil {
+	if c.unnamed.text != nil {
 		c.pool.counters.ServerParses.Add(1)
-		c.fwd = appendParseBody(c.fwd, "", string(c.unnamed))
-		c.replies.pushData(replyParseOwn, replyData{})
-		s.unOwner, s.unGen = c.id, c.unGen
+		c.fwd = appendParseBody(c.fwd, "", string(c.unnamed.text))
+		c.expect(replyParseOwn, replyData{})
+		s.unOwner, s.unGen = c.id, c.unnamed.gen
 	} else {
 		c.appendClose("", "") // so that the server says that there is none, instead of using another client's
 		s.unOwner = 0

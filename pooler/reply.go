@@ -30,6 +30,8 @@ type replyData struct {
 	before *stmt     // what that name meant before the message; nil for nothing
 	after  *stmt     // and after it
 	prep   *prepared // what a ParseComplete makes true on the server
+	gen    uint64    // of an unnamed statement
+	region uint64    // the pipeline region (from Sync to Sync) that the message belongs to
 }
 
 // replies is the queue of a session's expected replies. One byte a message, so that a client
@@ -58,6 +60,23 @@ func (q *replies) push(k replyKind) {
 func (q *replies) pushData(k replyKind, d replyData) {
 	q.kinds.push(k)
 	q.data.push(d)
+}
+
+// unsettled reports whether an answer from before the last Sync may still change what name means. A message of the same
+// region has no need to wait for it: an error makes the server skip both. With many answers outstanding the first ones stand
+// for all, so that a long pipeline costs no more than a short one.
+func (q *replies) unsettled(name []byte, region uint64) bool {
+	const most = 64
+	for i := range min(q.data.n, most) {
+		d := q.data.at(i)
+		if d.region >= region {
+			return false
+		}
+		if d.name == string(name) {
+			return true
+		}
+	}
+	return q.data.n > most
 }
 
 func (q *replies) empty() bool { return q.kinds.n == 0 }
@@ -106,8 +125,9 @@ func (q *replies) fail(undo func(k replyKind, d *replyData)) {
 }
 
 // copyStarted is called when the server has begun a COPY from the client for the Execute at the head:
-// it ignores the Syncs that were sent behind it. It reports whether the client has already ended the COPY.
-func (q *replies) copyStarted() (ended bool) {
+// if it reads, it ignores the Syncs that were sent behind it. It returns how many those are, and reports whether the client
+// has already ended the COPY.
+func (q *replies) copyStarted() (syncs int, ended bool) {
 	i := 1
 	for ; i < q.kinds.n && *q.kinds.at(i) == replySync; i++ {
 	}
@@ -116,9 +136,10 @@ func (q *replies) copyStarted() (ended bool) {
 		for ; i > 1; i-- {
 			q.kinds.remove(1)
 			q.asked--
+			syncs++
 		}
 	}
-	return ended
+	return syncs, ended
 }
 
 // reset forgets everything, undoing as fail does.

@@ -62,7 +62,7 @@ type fakePool struct {
 func (r *rig) pool(mode config.PoolMode) *fakePool {
 	name := fmt.Sprintf("db%d", r.n.Add(1))
 	d, _ := r.p.findDatabase(name)
-	pl := r.p.findPool(d, "app", "none")
+	pl := r.p.findPool(d, "", "app", "none")
 	set := *pl.conf.Load()
 	set.PoolMode, set.ServerRoundRobin = mode, true
 	pl.conf.Store(&set)

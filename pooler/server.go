@@ -1,7 +1,6 @@
 package pooler
 
 import (
-	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -32,6 +31,7 @@ type server struct {
 	unOwner  uint64   // client whose unnamed statement is on it
 	unGen    uint64
 
+	midway     bool // a message to it is half way: whatever were sent now would be read as part of it
 	createdAt  int64
 	releasedAt int64 // when it last became idle
 	tlsName    string
@@ -89,17 +89,21 @@ func (s *server) discarded() {
 	s.session = newSession(envKeep(s.session.all, func(n string) bool { _, ok := envGet(s.base, n); return ok }))
 }
 
-// forgetAll closes all our statements before the server is used again.
-func (s *server) forgetAll(t *stmtTable) {
+// forget closes those of our statements that match before the server is used again.
+func (s *server) forget(match func(*stmt) bool) {
 	for _, p := range s.prepared.m {
-		if p.confirmed {
+		if p.confirmed && match(p.key.stmt) {
 			s.closeLater(p.name)
+			s.prepared.remove(s.pool.p.stmts, p)
 		}
 	}
-	for _, p := range s.prepared.m {
-		if p.confirmed {
-			s.prepared.remove(t, p)
-		}
+	s.nPrepared.Store(int32(s.prepared.len()))
+}
+
+// forgetUnwanted gives up the texts that no client knows any more, when there are too many.
+func (s *server) forgetUnwanted() {
+	if t := s.pool.p.stmts; t.over.Load() {
+		s.forget(t.unwanted)
 	}
 }
 
@@ -125,10 +129,12 @@ func (s *server) ready() error {
 	s.state.Store(serverTested)
 	defer s.state.Store(serverActive)
 	if err := s.simple(q, max(set.ServerConnectTimeout, time.Second)); err != nil {
-		return fmt.Errorf("server_check_query failed: %w", err)
+		return fmt.Errorf("%w: %w", errCheckQuery, err)
 	}
 	return nil
 }
+
+var errCheckQuery = errors.New("server_check_query failed")
 
 // simple runs a query of ours and leaves its result aside.
 func (s *server) simple(query string, timeout time.Duration) error {
@@ -146,6 +152,11 @@ func appendQuery(b []byte, query string) []byte {
 // every message that is not a parameter or a notice. An error of the server's is returned as *connect.ServerError after
 // the stream has come to ReadyForQuery; with any other error the connection is unusable.
 func (s *server) exchange(msg []byte, timeout time.Duration, each func(typ byte, body []byte) error) error {
+	return s.exchangeIn('I', msg, timeout, each)
+}
+
+// exchangeIn is exchange for a server that must have the transaction status tx afterwards.
+func (s *server) exchangeIn(tx byte, msg []byte, timeout time.Duration, each func(typ byte, body []byte) error) error {
 	var failed error
 	s.unOwner = 0 // a query of ours destroys the unnamed statement
 	deadline := time.Now().Add(timeout)
@@ -156,6 +167,11 @@ func (s *server) exchange(msg []byte, timeout time.Duration, each func(typ byte,
 		buf := s.pool.p.bufs.get()
 		defer s.pool.p.bufs.put(buf)
 		r, w := 0, 0
+		c := s.link.Load()
+		if c != nil { // the beginning of a message may have been read with the last answer
+			w = copy(buf[:], c.sin.bytes())
+			c.sin.r += w
+		}
 		for {
 			if w-r >= headerLen {
 				n := int(binary.BigEndian.Uint32(buf[r+1:])) + 1
@@ -167,10 +183,13 @@ func (s *server) exchange(msg []byte, timeout time.Duration, each func(typ byte,
 					r += n
 					switch typ {
 					case 'Z':
-						if r != w || len(body) != 1 {
+						if r != w && c == nil || len(body) != 1 {
 							return fmt.Errorf("%w: bytes behind ReadyForQuery", errOutOfStep)
 						}
 						s.tx = body[0]
+						if r != w {
+							c.sin.took(copy(c.sin.room(), buf[r:w]), false)
+						}
 						return nil
 					case 'S':
 						if name, value, ok := parseParameterStatus(body); ok {
@@ -213,7 +232,7 @@ func (s *server) exchange(msg []byte, timeout time.Duration, each func(typ byte,
 	if err != nil {
 		return err
 	}
-	if s.tx != 'I' {
+	if s.tx != tx && (failed == nil || tx == 'I') {
 		return fmt.Errorf("%w: transaction status %q after a query of ours", errOutOfStep, s.tx)
 	}
 	return failed
@@ -226,25 +245,17 @@ func (s *server) mayGoOn(deadline time.Time) bool {
 	return time.Now().Before(deadline) && (c == nil || reason(c.reasons.Load())&reasonKill == 0)
 }
 
-// cancelAndClose ends what the server runs for nobody, and the server.
-func (s *server) cancelAndClose(why string) {
-	ctx, stop := context.WithTimeout(context.Background(), max(s.pool.p.settings().CancelWaitTimeout, time.Second))
-	defer stop()
-	if err := s.sc.Cancel(ctx); err != nil {
-		s.pool.log.Debug().Err(err).Msg("cancel request failed")
-	}
-	s.close(why)
-}
-
 // close ends the connection. Only the holder may call it; a second call does nothing.
 func (s *server) close(why string) {
 	if s.closed.Swap(true) {
 		return
 	}
 	s.pool.p.watch.remove(s.conn.fd())
-	// Terminate tells the server that this is on purpose. It is no loss if there is no room for it.
-	_ = s.conn.netConn().SetWriteDeadline(time.Now().Add(50 * time.Millisecond))
-	_, _ = s.conn.netConn().Write([]byte{'X', 0, 0, 0, 4})
+	if !s.midway {
+		// Terminate tells the server that this is on purpose. It is no loss if there is no room for it.
+		_ = s.conn.netConn().SetWriteDeadline(time.Now().Add(50 * time.Millisecond))
+		_, _ = s.conn.netConn().Write([]byte{'X', 0, 0, 0, 4})
+	}
 	// A server that is found unfit when it is released is closed inside the callback of its own loop, and
 	// net.Conn.Close waits until such a callback has returned.
 	go s.conn.close()

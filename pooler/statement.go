@@ -5,14 +5,17 @@ import (
 	"encoding/hex"
 	"strconv"
 	"sync"
+	"sync/atomic"
 )
 
 // stmt is the text of a prepared statement with its parameter types, as a Parse message carries them
 // behind the name: query, 0, int16 count, int32 OIDs. Equal statements share one stmt.
 type stmt struct {
 	stmtID
-	sets bool // it calls set_config
-	refs int  // guarded by stmtTable.mu
+	fx    effects
+	drops bool // it may drop prepared statements
+	refs  int  // guarded by stmtTable.mu
+	idle  int  // how many of refs are servers'; guarded by stmtTable.mu
 }
 
 // stmtID is what makes statements one. A text that is prepared after a table was altered is another statement than the same
@@ -28,13 +31,24 @@ type stmtTable struct {
 	m     map[stmtID]*stmt // guarded by mu
 	bytes int              // guarded by mu
 
+	limit int         // for bytes; texts that only servers know are given up above it
+	over  atomic.Bool // it is exceeded
+
 	prefix string // of our names on servers; random, so that no client meets it by chance
 }
+
+const (
+	// maxTexts bounds the texts of statements that no client has any more, together with those that some have, in bytes.
+	maxTexts = 64 << 20
+	// maxClientTexts bounds the named statements of one client, in bytes, and stmtCost is what each counts beside its text.
+	maxClientTexts = 32 << 20
+	stmtCost       = 200
+)
 
 func newStmtTable() *stmtTable {
 	var b [4]byte
 	_, _ = rand.Read(b[:]) // never fails
-	return &stmtTable{m: map[stmtID]*stmt{}, prefix: "PGDROVER_" + hex.EncodeToString(b[:]) + "_"}
+	return &stmtTable{m: map[stmtID]*stmt{}, limit: maxTexts, prefix: "PGDROVER_" + hex.EncodeToString(b[:]) + "_"}
 }
 
 // intern returns the statement with this body and counts one reference to it.
@@ -43,12 +57,28 @@ func (t *stmtTable) intern(body []byte, ddl uint64) *stmt {
 	defer t.mu.Unlock()
 	s := t.m[stmtID{string(body), ddl}]
 	if s == nil {
-		s = &stmt{stmtID: stmtID{string(body), ddl}, sets: callsSetConfig(body)}
+		s = &stmt{stmtID: stmtID{string(body), ddl}, fx: effectsOfBody(body), drops: dropsStatements(body)}
 		t.m[s.stmtID] = s
 		t.bytes += len(s.body)
+		t.over.Store(t.bytes > t.limit)
 	}
 	s.refs++
 	return s
+}
+
+// hold counts a server's reference, or with -1 takes it back.
+func (t *stmtTable) hold(s *stmt, n int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s.idle += n
+	t.count(s, n)
+}
+
+// unwanted reports whether only servers know s.
+func (t *stmtTable) unwanted(s *stmt) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return s.refs == s.idle
 }
 
 func (t *stmtTable) ref(s *stmt) {
@@ -65,11 +95,17 @@ func (t *stmtTable) unref(s *stmt) {
 		return
 	}
 	t.mu.Lock()
-	if s.refs--; s.refs == 0 {
+	defer t.mu.Unlock()
+	t.count(s, -1)
+}
+
+// count adds n references. The caller holds mu.
+func (t *stmtTable) count(s *stmt, n int) {
+	if s.refs += n; s.refs == 0 {
 		delete(t.m, s.stmtID)
 		t.bytes -= len(s.body)
+		t.over.Store(t.bytes > t.limit)
 	}
-	t.mu.Unlock()
 }
 
 // size returns how many statements there are, and the bytes of their texts.
@@ -130,7 +166,7 @@ func (ps *preparedSet) add(t *stmtTable, k stmtKey, region uint64) (p, replaced 
 	}
 	ps.serial++
 	p = &prepared{key: k, name: t.prefix + strconv.FormatUint(ps.serial, 10), region: region}
-	t.ref(k.stmt)
+	t.hold(k.stmt, 1)
 	ps.m[k] = p
 	p.linkAfter(&ps.root)
 	return p, replaced
@@ -146,7 +182,7 @@ func (ps *preparedSet) remove(t *stmtTable, p *prepared) {
 	if ps.m[p.key] == p {
 		delete(ps.m, p.key)
 	}
-	t.unref(p.key.stmt)
+	t.hold(p.key.stmt, -1)
 }
 
 // oldest returns the least recently used confirmed entry.
@@ -159,10 +195,20 @@ func (ps *preparedSet) oldest() *prepared {
 	return nil
 }
 
+// find returns the entry with this name, nil without one.
+func (ps *preparedSet) find(name string) *prepared {
+	for _, p := range ps.m {
+		if p.name == name {
+			return p
+		}
+	}
+	return nil
+}
+
 // clear forgets everything, as DISCARD ALL does on the server.
 func (ps *preparedSet) clear(t *stmtTable) {
 	for _, p := range ps.m {
-		t.unref(p.key.stmt)
+		t.hold(p.key.stmt, -1)
 		p.prev, p.next = nil, nil
 	}
 	if ps.m != nil {

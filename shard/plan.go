@@ -1,9 +1,5 @@
 package shard
 
-import (
-	"pgdrover/internal/config"
-)
-
 // Env is what the meaning of a text depends on besides the text. It is comparable: equal Envs plan alike.
 type Env struct {
 	User         string // the role in force (SET ROLE, else the login)
@@ -56,8 +52,8 @@ const (
 	CopyIn
 	// CopyOut: COPY TO STDOUT of Plan.Parts, merged into one stream.
 	CopyOut
-	// Control: transaction control and session commands, which the session itself carries out. See Plan.Control.
-	Control
+	// Command: transaction control and session commands, which the session itself carries out. See Plan.Control.
+	Command
 	// Explain: EXPLAIN of Plan.Inner.
 	Explain
 )
@@ -89,12 +85,13 @@ const (
 type Plan struct {
 	Kind    Kind
 	Control Control
-	Tier    int    // 1 or 2; 0 for Control
+	Tier    int    // 1 or 2; 0 for Command
 	Shard   int    // Forward: index in Map.Shards
-	Parts   []Part // the shards of every other kind but Anywhere and Control, in order
+	Parts   []Part // the shards of every other kind but Anywhere and Command, in order
 	Limit   int64  // Gather: rows to send at most; -1 = all
 	Offset  int64  // Gather: rows to leave out first
 	Order   []int  // Split: for each row of the statement, the index in Parts it went to
+	Text    string // Command: the statement, for shards that join later
 	Name    string // savepoint, prepared statement, cursor, transaction id
 	Local   bool   // Set and SetHint: SET LOCAL
 	Chain   bool   // Commit and Rollback: AND CHAIN
@@ -116,6 +113,9 @@ type Part struct {
 	Text []byte
 	// Rows are the rows of the statement's VALUES that are in Text, by index from 0; Split only.
 	Rows []int
+	// Params are the parameters that Text has, of a Split in the extended protocol: its $1 is Params[0] of the statement, from 0. A
+	// parameter that the client did not declare has the same type there. Elsewhere Text has the statement's own numbers.
+	Params []int
 }
 
 // Move is how an UPDATE that changes the key runs: Select locks and returns the old rows on the shards in Parts, Delete takes them out, and each
@@ -160,6 +160,17 @@ func (p *Plan) One() (int, bool) {
 	return 0, false
 }
 
+// First returns the first shard of the plan, or false if it has none of its own.
+func (p *Plan) First() (int, bool) {
+	switch {
+	case p.Kind == Forward:
+		return p.Shard, true
+	case len(p.Parts) > 0:
+		return p.Parts[0].Shard, true
+	}
+	return 0, false
+}
+
 // Error is a refusal or another error for the client.
 type Error struct {
 	Code     string // SQLSTATE
@@ -191,7 +202,3 @@ const (
 	Reference                  // the same rows on every shard
 	Single                     // all rows on one shard: by schema, or default_shard
 )
-
-// NewMap checks the shards, keys and tables of d and returns its map. Errors name the key and the bound.
-// A database without shards has none: nil, nil.
-var _ func(*config.Database) (*Map, error) = NewMap

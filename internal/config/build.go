@@ -57,6 +57,11 @@ func build(mainFile string, doc *document, files *fileSet) (*Config, *report) {
 // apply stores entries in target by the rows of t and returns where each of them stands. where names the
 // object in messages, "" for the global settings.
 func apply[T any](b *builder, t *table[T], target *T, entries []entry, where string) map[string]entry {
+	return applyWith(b, t, target, entries, where)
+}
+
+// applyWith is apply for an object that has other keys besides those of t; they are named when an unknown key is like them.
+func applyWith[T any](b *builder, t *table[T], target *T, entries []entry, where string, others ...string) map[string]entry {
 	seen := map[string]entry{}
 	in := ""
 	if where != "" {
@@ -65,7 +70,7 @@ func apply[T any](b *builder, t *table[T], target *T, entries []entry, where str
 	for _, e := range entries {
 		r, ok := t.byName[e.key]
 		if !ok {
-			b.errorf(e.at, "%s", unknownKey(e.key, where, t.names()))
+			b.errorf(e.at, "%s", unknownKey(e.key, where, append(t.names(), others...)))
 			continue
 		}
 		if before, twice := seen[r.Name]; twice && e.value.dialect == dialectTOML && before.source == e.source {
@@ -93,6 +98,9 @@ func apply[T any](b *builder, t *table[T], target *T, entries []entry, where str
 // unknownKey words the error for a key that has no row, with the likeliest reason.
 func unknownKey(key, where string, names []string) string {
 	hint := didYouMean(key, names)
+	if isShardingKey(key) && slices.Contains(names, key) {
+		hint = "; it can only be given in a TOML file"
+	}
 	kind := "key"
 	if where == "" {
 		kind = "setting"
@@ -188,7 +196,8 @@ func (b *builder) buildDatabase(o object) {
 		return
 	}
 	d := &databaseKeys{Database: Database{Name: o.name, Source: o.at.String(), Port: 5432}}
-	seen := apply(b, databaseTable, d, o.entries, where)
+	plain, sharding := splitSharding(o.entries)
+	seen := applyWith(b, databaseTable, d, plain, where, shardingNames()...)
 	b.note("databases", o, seen)
 	b.connectStrings(d, seen, where)
 	b.login(&d.loginKeys, &d.Password, seen, where)
@@ -201,6 +210,7 @@ func (b *builder) buildDatabase(o object) {
 	if len(d.User) > maxUserName {
 		b.errorf(b.keyAt("databases", o.name, "user"), "user in %s is longer than %d bytes", where, maxUserName)
 	}
+	b.buildSharding(d, sharding, where)
 	b.cfg.Databases[o.name] = &d.Database
 }
 

@@ -41,6 +41,8 @@ type Controller interface {
 	AlterSystem(name string, value *string) error
 	AlterDatabase(database, name string, value *string) error
 	AlterUser(user, name string, value *string) error
+	// AlterSharding changes the shards, keys or tables of a database and persists that. The notes are for who asked.
+	AlterSharding(database string, change ShardingChange) (notes []string, err error)
 	// Origins lists every global setting, in table order of names.
 	Origins() map[string]Origin
 	Status() Status

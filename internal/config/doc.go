@@ -2,8 +2,8 @@
 //
 // # What it owns
 //
-// Every key that may stand in a file is a row of one of four tables (global settings, databases, users,
-// peers). A row carries the name, kind, default, range, where a change applies and the meaning; the
+// Every key that may stand in a file is a row of a table (global settings, databases, users, peers; shards, replicas,
+// sharding keys and bounds of a sharded database). A row carries the name, kind, default, range, where a change applies and the meaning; the
 // parsers, the defaults, the validation, SHOW CONFIG, docs/config.md and config.toml.example are all made
 // from the rows, so that they cannot disagree.
 //
@@ -11,6 +11,10 @@
 // which is a list of keys with positions; documents are merged (config.auto.toml over the main file, values
 // from SET over both); the merged document is built into a [Config] and checked as a whole. Every problem
 // is found in one go and is reported with file, line and column. Passwords are not part of any message.
+//
+// How a database is sharded is read by sharding_build.go; whether its bounds fit together depends on their types, which package shard
+// knows: it is asked as a subscriber. Commands that change it (sharding_changes.go) work on a copy of what the files say, and what
+// they have changed is kept whole in config.auto.toml.
 //
 // # Running
 //

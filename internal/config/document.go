@@ -18,7 +18,9 @@ type entry struct {
 	value  value
 	at     position
 	source source
-	hides  position // of the entry of the main file that this one replaced, if any
+	hides  position    // of the entry of the main file that this one replaced, if any
+	places *tomlPlaces // of what is inside the value, if it is known
+	path   string      // of the value in places
 }
 
 // object is one database, user or peer: a named list of entries.

@@ -33,7 +33,12 @@ func Check(path string, prepares ...Prepare) (Problems, []Warning) {
 	defaults(&old.Settings)
 	for _, p := range prepares {
 		if _, err := p(old, cfg); err != nil {
-			problems = append(problems, Problem{File: path, Message: err.Error()})
+			for _, problem := range problemsOf(err) {
+				if problem.File == "" {
+					problem.File = path
+				}
+				problems = append(problems, problem)
+			}
 		}
 	}
 	return problems, warnings

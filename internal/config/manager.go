@@ -344,6 +344,8 @@ func alter[T any](
 			}
 			change = &entry{key: name, value: value{tomlOf(parsed), dialectTOML}, source: sourceAuto}
 		}
+	} else if isShardingKey(name) && strings.HasPrefix(where, "[databases.") {
+		return fmt.Errorf("%s is changed with CREATE, ALTER and DROP of SHARD, KEY and TABLE, and ALTER DATABASE … PLACE", name)
 	} else if text != nil || !strings.EqualFold(name, resetAll) {
 		return errors.New(unknownKey(name, where, t.names()))
 	} else {
@@ -365,10 +367,22 @@ func alter[T any](
 	if err != nil {
 		return err
 	}
-	*list = slices.DeleteFunc(*list, func(e entry) bool { return name == resetAll || group(e.key) == group(name) })
+	*list = slices.DeleteFunc(*list, func(e entry) bool {
+		return name == resetAll && !isShardingKey(e.key) || group(e.key) == group(name)
+	})
 	if change != nil {
 		*list = append(*list, *change)
 	}
+	commands := m.loaded.commands
+	if where == "" {
+		commands = without(commands, name)
+	}
+	return m.replaceAuto(auto, commands)
+}
+
+// replaceAuto puts auto in force beside the main file and these commands, and writes it to config.auto.toml unless somebody objects.
+// The folder must be locked.
+func (m *Manager) replaceAuto(auto *document, commands []entry) error {
 	isEmpty := func(o object) bool { return len(o.entries) == 0 }
 	auto.databases = slices.DeleteFunc(auto.databases, isEmpty)
 	auto.users = slices.DeleteFunc(auto.users, isEmpty)
@@ -385,9 +399,7 @@ func alter[T any](
 	if err := rep.err(); err != nil {
 		return err
 	}
-	if where == "" {
-		l.commands = without(l.commands, name)
-	}
+	l.commands = commands
 	l.auto = auto // its positions are those of the file on disk, where a mistake would have to be looked for
 	return m.rebuild(&l, func() error {
 		if err := writeAuto(m.autoPath, rendered); err != nil {

@@ -196,6 +196,13 @@ type Database struct {
 
 	// Ours: server TLS of this database alone (also from a URL's sslmode, sslrootcert, sslcert, sslkey).
 	ServerTLSSSLMode, ServerTLSCAFile, ServerTLSCertFile, ServerTLSKeyFile string
+
+	RecoveryUser string   // who finishes interrupted transactions over several shards; "" = nobody
+	ShardLocal   []string // functions and triggers that stay within their shard
+	Waive        []string // checks of the shards' catalogs that are waived, by name
+
+	Sharding         // of the database as a whole; zero in Shard.Database
+	ShardName string // of Shard.Database, the server of a shard; "" for a database
 }
 
 // SameServer reports whether two entries need the same kind of server connection, so that a reload may

@@ -57,6 +57,12 @@ func databaseServerRows() []*row[databaseKeys] {
 			func(d *d) *string { return &d.AuthQuery }),
 		textRow("auth_dbname", "", NewClients, "auth_dbname of this database.",
 			func(d *d) *string { return &d.AuthDBName }).checked(notAdminDatabase),
+		textRow("recovery_user", "", Live, "Sharded databases: role that finishes transactions over several shards that were interrupted.",
+			func(d *d) *string { return &d.RecoveryUser }).own(),
+		listRow("shard_local", "", Live, "Sharded databases: functions that may reach tables, and are known to reach rows of their own shard only.",
+			func(d *d) *[]string { return &d.ShardLocal }).own(),
+		listRow("waive", "", Live, "Sharded databases: checks of the shards' catalogs that are waived, by the names in their messages.",
+			func(d *d) *[]string { return &d.Waive }).own(),
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"sort"
+	"strconv"
 	"strings"
 )
 
@@ -160,4 +161,15 @@ func editDistance(a, b string) int {
 		before, prev, cur = prev, cur, before
 	}
 	return prev[len(b)]
+}
+
+// ProblemAt makes a problem at a place that is written as Source fields are: "file:line", or a file alone.
+func ProblemAt(source, format string, args ...any) Problem {
+	p := Problem{File: source, Message: fmt.Sprintf(format, args...)}
+	if i := strings.LastIndexByte(source, ':'); i >= 0 {
+		if line, err := strconv.Atoi(source[i+1:]); err == nil {
+			p.File, p.Line = source[:i], line
+		}
+	}
+	return p
 }

@@ -21,7 +21,14 @@ func Reference() string {
 		head string
 		keys []Setting
 	}{
-		{referenceDatabases, DatabaseKeys()}, {referenceUsers, UserKeys()}, {referencePeers, PeerKeys()},
+		{referenceDatabases, DatabaseKeys()},
+		{referenceSharding, ShardingKeys()},
+		{referenceShards, ShardKeys()},
+		{referenceReplicas, replicaTable.settings()},
+		{referenceShardingKeys, keyTable.settings()},
+		{referencePlacement, boundTable.settings()},
+		{referenceUsers, UserKeys()},
+		{referencePeers, PeerKeys()},
 	} {
 		b.WriteString(o.head)
 		b.WriteString("\n| key | kind | default | a change applies | meaning |\n|---|---|---|---|---|\n")
@@ -105,6 +112,33 @@ NAME is what clients ask for. ` + "`[databases.\"*\"]`" + ` stands for every nam
 belong to the admin database. Of ` + "`password`, `password_env` and `password_file`" + ` only one may be given, and so of ` + "`url` and `dsn`" + `.
 `
 
+const referenceSharding = `
+### Sharding
+
+A database with shards sends each statement to the shards that have its rows; see [sharding.md](sharding.md). These keys of
+` + "`[databases.NAME]`" + ` say how. They can only be given in a TOML file, and commands of the admin database change them while running.
+`
+
+const referenceShards = `
+### Shards: ` + "`[[databases.NAME.shards]]`" + `
+
+What a shard does not say is as in ` + "`[databases.NAME]`" + `. Keys of a database that are not listed here are the same for all shards.
+`
+
+const referenceReplicas = `
+` + "`replicas = [{ host = \"10.0.1.2\" }, { host = \"10.0.1.3\", weight = 2 }]`" + ` in a shard lists its standbys:
+`
+
+const referenceShardingKeys = `
+### Sharding keys: ` + "`[databases.NAME.keys.KEY]`" + `
+
+Tables that carry the same key are co-located: rows with equal values of it are on the same shard.
+`
+
+const referencePlacement = `
+The elements of ` + "`placement`" + ` are PostgreSQL's partition bounds. Written as a table:
+`
+
 const referenceUsers = `
 ## Users: ` + "`[users.NAME]`" + `
 
@@ -151,7 +185,15 @@ func Example() string {
 	for _, part := range []struct {
 		title string
 		keys  []Setting
-	}{{"database", DatabaseKeys()}, {"user", UserKeys()}, {"peer", PeerKeys()}} {
+	}{
+		{"database", append(DatabaseKeys(), ShardingKeys()...)},
+		{"shard", append(ShardKeys(), Setting{Name: "replicas", Meaning: "Its standbys, an array of tables with the keys of a replica."})},
+		{"replica", replicaTable.settings()},
+		{"sharding key", keyTable.settings()},
+		{"bound in placement", boundTable.settings()},
+		{"user", UserKeys()},
+		{"peer", PeerKeys()},
+	} {
 		fmt.Fprintf(&b, "\n# All keys of a %s:\n", part.title)
 		for _, s := range part.keys {
 			fmt.Fprintf(&b, "#   %s: %s\n", s.Name, exampleNote(&s))
@@ -212,6 +254,25 @@ dbname = "blog"
 url = "postgres://shop@127.0.0.1:5432/shop?sslmode=prefer"
 pool_size = 40
 query_wait_timeout = "30s"
+
+# A database whose rows are on two shards. docs/sharding.md explains it.
+[databases.store]
+reference_tables = ["countries"]  # the same rows on every shard
+default_shard = "a"               # tables that are listed nowhere live here; without it they are refused
+
+[[databases.store.shards]]
+name = "a"
+host = "10.0.1.1"
+replicas = [{ host = "10.0.1.2" }, { host = "10.0.1.3", weight = 2 }]
+
+[[databases.store.shards]]
+name = "b"
+host = "10.0.2.1"
+
+[databases.store.keys.customer]   # the tables that carry a key are co-located
+type = "bigint"
+columns = { customers = "id", orders = "customer_id", order_items = "customer_id" }
+# placement = [{ shard = "a", modulus = 2, remainder = 0 }, { shard = "b", modulus = 2, remainder = 1 }]
 
 # Who may log in. A SCRAM secret, as in pg_authid.rolpassword, keeps the password out of this file.
 [users.ops]

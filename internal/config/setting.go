@@ -17,11 +17,14 @@ const (
 	KindList          // a list of words
 	KindSize          // bytes, or a number with a unit of B, kB, MB, GB
 	KindMode          // permission bits of a file
+	KindValue         // of several types, looked at by who asked for it; TOML only
+	KindTable         // a table of its own; TOML only
+	KindTables        // an array of tables; TOML only
 )
 
 // String returns the kind's name as the documentation writes it.
 func (k Kind) String() string {
-	return [...]string{"string", "integer", "boolean", "duration", "word", "list", "size", "file mode"}[k]
+	return [...]string{"string", "integer", "boolean", "duration", "word", "list", "size", "file mode", "value", "table", "array of tables"}[k]
 }
 
 // Applies says what a changed setting reaches without further ado.

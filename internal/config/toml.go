@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"sort"
+	"strconv"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
@@ -46,6 +47,7 @@ func readTOML(file string, text []byte, src source, rep *report) *document {
 			for _, k := range sortedKeys(body, key+"\x00"+name, places) {
 				o.entries = append(o.entries, entry{
 					key: k, value: value{body[k], dialectTOML}, at: places.at(key, name, k), source: src,
+					places: places, path: strings.Join([]string{key, name, k}, "\x00"),
 				})
 			}
 			*objects = append(*objects, o)
@@ -72,7 +74,8 @@ func parseTOML(file string, text []byte) (map[string]any, error) {
 // quotedRune is how go-toml names the character it stumbled over, which may be the first of a password.
 var quotedRune = regexp.MustCompile(` U\+[0-9A-F]+( '.{1,4}')?| '.{1,4}'`)
 
-// tomlPlaces maps the path of a key, joined with zero bytes, to where it stands first.
+// tomlPlaces maps the path of a key, joined with zero bytes, to where it stands first. The elements of an array are named by
+// their numbers, from 0.
 type tomlPlaces struct {
 	file   string
 	places map[string]position
@@ -90,31 +93,44 @@ func locateTOML(file string, text []byte) *tomlPlaces {
 	t := &tomlPlaces{file: file, places: map[string]position{}}
 	lines := lineStarts(text)
 	note := func(path string, r unstable.Range) {
-		if _, ok := t.places[path]; ok {
+		if _, ok := t.places[path]; ok || r.Length == 0 {
 			return
 		}
 		line := sort.SearchInts(lines, int(r.Offset)+1)
 		t.places[path] = position{file, line, int(r.Offset) - lines[line-1] + 1}
 	}
-	// key notes a dotted key below prefix, and returns the whole path.
-	key := func(prefix string, it unstable.Iterator) string {
+	arrays := map[string]int{} // arrays of tables, and how many elements they have so far
+	// key notes a dotted key below prefix, and returns the whole path. An array of tables on the way stands for its last element;
+	// element says that the key itself begins a new one.
+	key := func(prefix string, it unstable.Iterator, element bool) string {
 		for it.Next() {
 			if prefix != "" {
 				prefix += "\x00"
 			}
 			prefix += string(it.Node().Data)
 			note(prefix, it.Node().Raw)
+			if element && it.IsLast() {
+				arrays[prefix]++
+			}
+			if n := arrays[prefix]; n > 0 {
+				prefix += "\x00" + strconv.Itoa(n-1)
+				note(prefix, it.Node().Raw)
+			}
 		}
 		return prefix
 	}
 	var inline func(prefix string, n *unstable.Node)
 	inline = func(prefix string, n *unstable.Node) {
-		if n.Kind != unstable.InlineTable {
-			return
-		}
-		for it := n.Children(); it.Next(); {
-			if kv := it.Node(); kv.Kind == unstable.KeyValue {
-				inline(key(prefix, kv.Key()), kv.Value())
+		i := 0
+		for it := n.Children(); (n.Kind == unstable.InlineTable || n.Kind == unstable.Array) && it.Next(); {
+			switch e := it.Node(); {
+			case n.Kind == unstable.Array && e.Kind != unstable.Comment:
+				path := prefix + "\x00" + strconv.Itoa(i)
+				note(path, e.Raw)
+				inline(path, e)
+				i++
+			case e.Kind == unstable.KeyValue:
+				inline(key(prefix, e.Key(), false), e.Value())
 			}
 		}
 	}
@@ -124,9 +140,9 @@ func locateTOML(file string, text []byte) *tomlPlaces {
 	for p.NextExpression() {
 		switch e := p.Expression(); e.Kind {
 		case unstable.Table, unstable.ArrayTable:
-			table = key("", e.Key())
+			table = key("", e.Key(), e.Kind == unstable.ArrayTable)
 		case unstable.KeyValue:
-			inline(key(table, e.Key()), e.Value())
+			inline(key(table, e.Key(), false), e.Value())
 		}
 	}
 	return t

@@ -3,6 +3,7 @@ package config
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
 	"strings"
 )
 
@@ -15,16 +16,7 @@ func (b *builder) validate() {
 	for name, d := range b.cfg.Databases {
 		where := " in [databases." + tomlKey(name) + "]"
 		at := func(key string) position { return b.keyAt("databases", name, key) }
-		b.validateServerTLS(where, d.ServerTLSCertFile, d.ServerTLSKeyFile, d.ServerTLSCAFile, at)
-		size := over(b.cfg.DefaultPoolSize, d.PoolSize)
-		if least := over(b.cfg.MinPoolSize, d.MinPoolSize); least > size && (d.PoolSize != nil || d.MinPoolSize != nil) {
-			b.warnf(at("min_pool_size"), "min_pool_size%s is %d, more than its pool_size of %d, which wins", where, least, size)
-		}
-		for _, h := range d.Hosts {
-			if strings.ContainsAny(h, blanks) {
-				b.errorf(at("host"), "host%s contains a blank; several hosts are separated by commas", where)
-			}
-		}
+		b.validateServer(d, where, at)
 		if b.cfg.AuthType == "any" && d.User == "" {
 			b.warnf(at(""), "auth_type any does not tell users apart: set user%s, or clients log in to the server without a known password", where)
 		}
@@ -32,6 +24,11 @@ func (b *builder) validate() {
 			b.warnf(at("auth_query"), "auth_query%s has no $1 for the user's name", where)
 		}
 	}
+	b.cfg.shardServers(func(d *Database, s *Shard) {
+		b.validateServer(&s.Database, fmt.Sprintf(" in shard %q of [databases.%s]", s.Name, tomlKey(d.Name)), func(key string) position {
+			return b.keyAt(shardSection(d.Name), s.Name, key)
+		})
+	})
 	if b.cfg.MinPoolSize > b.cfg.DefaultPoolSize {
 		b.warnf(b.at("min_pool_size"), "min_pool_size is %d, more than default_pool_size of %d, which wins", b.cfg.MinPoolSize, b.cfg.DefaultPoolSize)
 	}
@@ -53,6 +50,20 @@ var withoutEffect = [...]struct{ key, why string }{
 	{"suspend_timeout", "there is no SUSPEND yet"},
 	{"peer_id", "cancel requests are not passed on to peers yet"},
 	{"client_tls_dheparams", "no cipher suite with finite-field Diffie-Hellman is offered"},
+}
+
+// validateServer checks what a database and a shard have in common.
+func (b *builder) validateServer(d *Database, where string, at func(string) position) {
+	b.validateServerTLS(where, d.ServerTLSCertFile, d.ServerTLSKeyFile, d.ServerTLSCAFile, at)
+	size := over(b.cfg.DefaultPoolSize, d.PoolSize)
+	if least := over(b.cfg.MinPoolSize, d.MinPoolSize); least > size && (d.PoolSize != nil || d.MinPoolSize != nil) {
+		b.warnf(at("min_pool_size"), "min_pool_size%s is %d, more than its pool_size of %d, which wins", where, least, size)
+	}
+	for _, h := range d.Hosts {
+		if strings.ContainsAny(h, blanks) {
+			b.errorf(at("host"), "host%s contains a blank; several hosts are separated by commas", where)
+		}
+	}
 }
 
 func (b *builder) validateAuth() {

@@ -33,7 +33,7 @@ func (s *Setting) parse(v value) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if n, ok := parsed.(int64); ok && (n < s.Min || n > s.Max) {
+	if n, ok := parsed.(int64); ok && s.Kind != KindValue && (n < s.Min || n > s.Max) {
 		if s.Kind == KindMode {
 			return nil, fmt.Errorf("must be from 0 to 0o777, not %#o; permission bits are written in octal", n)
 		}
@@ -53,6 +53,9 @@ func (s *Setting) parse(v value) (any, error) {
 func (s *Setting) parseKind(v value) (any, error) {
 	if v.dialect != dialectTOML {
 		return s.parseText(v.raw.(string), v.dialect)
+	}
+	if s.Kind == KindValue {
+		return v.raw, nil
 	}
 	switch x := v.raw.(type) {
 	case int64:
@@ -256,6 +259,8 @@ func store(field, parsed any) {
 		}
 	case *Secret:
 		*f = Secret(parsed.(string))
+	case *any:
+		*f = parsed
 	case *[]string:
 		*f = parsed.([]string)
 	case *PoolMode:

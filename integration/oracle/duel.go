@@ -1,0 +1,215 @@
+package oracle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// A difference is what must not be: the sharded side neither refused nor said the same.
+type difference struct {
+	kind  string // rows, order, columns, tag, error, status, lost, content
+	text  string
+	write string // the statement, for the report
+}
+
+func (d *difference) Error() string { return d.kind + ": " + d.text }
+
+// A duel is the two sides.
+type duel struct {
+	sharded, plain *session
+	tally          *tally
+	history        []string // refusals of the unit that runs, for the report
+}
+
+// run does a unit on both sides and returns the first difference, nil if there is none. Both sides are outside of a transaction
+// afterwards.
+func (d *duel) run(ctx context.Context, u unit) *difference {
+	diff := d.steps(ctx, u)
+	for _, s := range []*session{d.sharded, d.plain} {
+		if s.conn != nil && (s.conn.IsClosed() || s.conn.TxStatus() != 'I') {
+			if s.conn.IsClosed() || s.run(ctx, []step{{sql: "ROLLBACK"}}).code != "" {
+				s.close()
+			}
+		}
+	}
+	return diff
+}
+
+func (d *duel) steps(ctx context.Context, u unit) *difference {
+	for i := 0; i < len(u); {
+		n := i + 1
+		for n < len(u) && u[n-1].more {
+			n++
+		}
+		if diff := d.exchange(ctx, u[i:n]); diff != nil {
+			diff.write = u[n-1].sql
+			return diff
+		}
+		i = n
+	}
+	return nil
+}
+
+// exchange runs steps that belong together, on the sharded side first. A refusal there is answered on the plain side by what does the
+// same to a transaction: an error.
+func (d *duel) exchange(ctx context.Context, steps []step) *difference {
+	var before byte = 'I'
+	if d.plain.conn != nil && !d.plain.conn.IsClosed() {
+		before = d.plain.conn.TxStatus()
+	}
+	got := d.sharded.run(ctx, steps)
+	if ctx.Err() != nil {
+		return nil
+	}
+	if reason := refusalOf(got.err); reason != "" {
+		d.tally.refused(steps, reason)
+		if before == 'T' {
+			d.plain.run(ctx, []step{{sql: "SELECT 1/0"}})
+			before = 'E'
+		}
+		if got.status != before {
+			return &difference{kind: "status", text: fmt.Sprintf("after a refusal (%v) the status is %c, want %c", got.err, got.status, before)}
+		}
+		return nil
+	}
+	want := d.plain.run(ctx, steps)
+	if ctx.Err() != nil {
+		return nil
+	}
+	d.tally.answered(steps, want.code)
+	return d.compare(ctx, steps, &got, &want)
+}
+
+func (d *duel) compare(ctx context.Context, steps []step, got, want *outcome) *difference {
+	loose := slices.ContainsFunc(steps, func(s step) bool { return s.loose })
+	switch {
+	case got.code != want.code && !(loose && got.code != "" && want.code != "" && got.code != "lost"):
+		kind := "error"
+		if got.code == "lost" {
+			kind = "lost"
+		}
+		return &difference{kind: kind, text: fmt.Sprintf("sharded: %s\nplain:   %s", describe(got), describe(want))}
+	case got.status != want.status:
+		return &difference{kind: "status", text: fmt.Sprintf("sharded: %c, plain: %c (%s)", got.status, want.status, describe(want))}
+	case !slices.Equal(got.described, want.described):
+		return &difference{kind: "columns", text: fmt.Sprintf("Describe\nsharded: %v\nplain:   %v", got.described, want.described)}
+	case len(got.results) != len(want.results):
+		return &difference{kind: "rows", text: fmt.Sprintf("sharded: %d results, plain: %d results", len(got.results), len(want.results))}
+	}
+	for i := range want.results {
+		g, w := &got.results[i], &want.results[i]
+		// In a text of several statements only the last one's order is known; which is enough.
+		last := i == len(want.results)-1
+		st := &steps[len(steps)-1]
+		if len(steps) == len(want.results) {
+			st, last = &steps[i], true
+		}
+		if diff := d.compareResult(ctx, st, last, g, w); diff != nil {
+			return diff
+		}
+	}
+	return nil
+}
+
+func (d *duel) compareResult(ctx context.Context, st *step, own bool, got, want *result) *difference {
+	if !slices.Equal(got.columns, want.columns) {
+		return &difference{kind: "columns", text: fmt.Sprintf("\nsharded: %q\nplain:   %q", got.columns, want.columns)}
+	}
+	if got.tag != want.tag {
+		return &difference{kind: "tag", text: fmt.Sprintf("sharded: %s, plain: %s%s", got.tag, want.tag, rowsDiffer(got.rows, want.rows))}
+	}
+	if slices.Equal(got.rows, want.rows) {
+		return nil
+	}
+	if own && st.ordered {
+		g, w := slices.Sorted(slices.Values(got.rows)), slices.Sorted(slices.Values(want.rows))
+		if slices.Equal(g, w) {
+			return &difference{kind: "order", text: fmt.Sprintf("\nsharded: %s\nplain:   %s", clip(got.rows), clip(want.rows))}
+		}
+	}
+	if own && st.full != "" {
+		return d.subset(ctx, st, got, want)
+	}
+	if text := rowsDiffer(got.rows, want.rows); text != "" {
+		return &difference{kind: "rows", text: text}
+	}
+	return nil
+}
+
+// subset checks the rows of a LIMIT: they must be as many, and among the rows without LIMIT.
+func (d *duel) subset(ctx context.Context, st *step, got, want *result) *difference {
+	whole := *st
+	whole.sql, whole.full, whole.prepared = st.full, "", ""
+	if d.plain.conn.TxStatus() == 'E' {
+		return nil
+	}
+	all := d.plain.run(ctx, []step{whole})
+	if all.code != "" || len(all.results) != 1 {
+		return &difference{kind: "error", text: fmt.Sprintf("the statement without LIMIT: %s: %v", all.code, all.err)}
+	}
+	left := map[string]int{}
+	for _, r := range all.results[0].rows {
+		left[r]++
+	}
+	for _, r := range got.rows {
+		if left[r]--; left[r] < 0 {
+			return &difference{kind: "rows", text: "a row that is not in the result without LIMIT, or too often: " + r}
+		}
+	}
+	if len(got.rows) != len(want.rows) {
+		return &difference{kind: "rows", text: fmt.Sprintf("sharded: %d rows, plain: %d", len(got.rows), len(want.rows))}
+	}
+	return nil
+}
+
+// rowsDiffer compares multisets; "" if they are equal.
+func rowsDiffer(got, want []string) string {
+	n := map[string]int{}
+	for _, r := range want {
+		n[r]++
+	}
+	var extra, missing []string
+	for _, r := range got {
+		if n[r]--; n[r] < 0 {
+			extra = append(extra, r)
+		}
+	}
+	for r, k := range n {
+		for range k {
+			missing = append(missing, r)
+		}
+	}
+	if len(extra)+len(missing) == 0 {
+		return ""
+	}
+	slices.Sort(missing)
+	return fmt.Sprintf("\n%d rows instead of %d\nonly sharded: %s\nonly plain:   %s", len(got), len(want), clip(extra), clip(missing))
+}
+
+func clip(rows []string) string {
+	const most = 8
+	if len(rows) > most {
+		return strings.Join(rows[:most], " | ") + fmt.Sprintf(" | … %d in all", len(rows))
+	}
+	return strings.Join(rows, " | ")
+}
+
+func describe(o *outcome) string {
+	if o.err == nil {
+		var tags []string
+		for _, r := range o.results {
+			tags = append(tags, r.tag)
+		}
+		return "no error, " + strings.Join(tags, "; ")
+	}
+	var pg *pgconn.PgError
+	if errors.As(o.err, &pg) {
+		return fmt.Sprintf("%s %s (detail: %s)", pg.Code, pg.Message, pg.Detail)
+	}
+	return o.err.Error()
+}

@@ -1,0 +1,50 @@
+package pooler
+
+// A COPY from the client in the extended protocol swallows the Syncs that are sent behind its Execute, as libpq's is, if it reads
+// any data. If it fails before that (a trigger, a permission of a partition), each of them has an answer of its own. From
+// outside the two cannot be told apart when the error comes; client.maybe counts the answers that may still come.
+
+// awaitSyncs finds out whether there are answers to such Syncs, and gives them to the client: what the server says to a message of
+// ours comes behind them. The server is idle.
+func (c *client) awaitSyncs() error {
+	s := c.srv
+	c.mu.Lock()
+	c.fwd = append(appendCloseStatement(c.fwd[:0], c.p.stmts.prefix), 'H', 0, 0, 0, 4)
+	c.expect(replyCloseOwn, replyData{})
+	c.mu.Unlock()
+	if err := s.conn.writeAll(c.fwd); err != nil {
+		return err
+	}
+	var fail error
+	err := s.conn.loop(func() bool {
+		n, more, err := s.conn.read(c.sin.room())
+		if err == errWouldBlock {
+			return false
+		}
+		if err != nil {
+			fail = err
+			return true
+		}
+		c.sin.took(n, more)
+		c.mu.Lock()
+		out, err := c.consume()
+		done := c.replies.empty()
+		c.mu.Unlock()
+		if err != nil {
+			fail = err
+			return true
+		}
+		if len(out) > 0 {
+			if err := c.conn.writeAll(out); err != nil {
+				fail = clientError{err}
+				return true
+			}
+		}
+		return done
+	})
+	c.sin.rest()
+	if err != nil {
+		return err
+	}
+	return fail
+}

@@ -1,0 +1,409 @@
+package pooler
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"pgdrover/internal/connect"
+)
+
+// fan is a statement that several shards carry out at once. Each shard's answer is read by a goroutine of its own; whole messages go to
+// the client as they come, one goroutine at a time, so that memory does not grow with the result and the client's pace is
+// everybody's. The session's own goroutine waits for them, and passes on why it is interrupted.
+type fan struct {
+	c     *client
+	legs  []*leg
+	rows  bool  // rows are forwarded; otherwise left aside
+	limit int64 // how many are still to be sent; -1 = all
+	skip  int64 // how many are left out first
+	hide  bool  // no RowDescription: the client has it already, or has not asked for it
+
+	mu        sync.Mutex
+	described []byte     // the RowDescription that the client has, or would have
+	sent      int64      // rows
+	keep      [][][]byte // the rows of each leg, instead of sending them
+	kept      int        // their bytes
+	affected  int64      // what the command tags say together
+	tag       string     // of the first shard, without its count
+	failed    *failure
+	clientErr error
+	cancelled bool
+	counted   bool // the tags have counts
+}
+
+// failure is the first error of a fan.
+type failure struct {
+	leg *leg
+	msg []byte // the server's ErrorResponse; nil if the connection was lost
+	err error
+}
+
+// run has every leg send what msg says and read up to ReadyForQuery. It returns when all are through.
+func (f *fan) run(msg func(i int) []byte) error {
+	c := f.c
+	var wg sync.WaitGroup
+	done := make(chan struct{})
+	c.setFan(f.legs)
+	for i, l := range f.legs {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			if err := f.drive(l, msg(i)); err != nil {
+				f.lost(l, err)
+			}
+		}()
+	}
+	go func() { wg.Wait(); close(done) }()
+	err := f.await(done)
+	c.setFan(nil)
+	return err
+}
+
+// await waits for the legs, and deals with interrupts meanwhile.
+func (f *fan) await(done <-chan struct{}) error {
+	c := f.c
+	var err error
+	for {
+		select {
+		case <-done:
+			if err == nil {
+				err = f.clientErr
+			}
+			return err
+		case <-c.wakeCh:
+		}
+		r := c.takeReasons()
+		switch {
+		case err != nil:
+			continue
+		case r&reasonKill != 0:
+			err = c.killed()
+		case r&reasonHungUp != 0 && c.leftForGood():
+			err = errClientGone
+		default:
+			continue
+		}
+		f.stop()
+		for _, l := range f.legs {
+			l.srv.conn.interrupt(true)
+		}
+	}
+}
+
+// stop asks every shard to give up.
+func (f *fan) stop() {
+	f.mu.Lock()
+	again := f.cancelled
+	f.cancelled = true
+	f.mu.Unlock()
+	if again {
+		return
+	}
+	for _, l := range f.legs {
+		go l.srv.cancelQuiet()
+	}
+}
+
+func (s *server) cancelQuiet() {
+	ctx, stop := context.WithTimeout(context.Background(), max(s.pool.p.settings().CancelWaitTimeout, time.Second))
+	defer stop()
+	if err := s.sc.Cancel(ctx); err != nil {
+		s.pool.log.Debug().Err(err).Msg("cancel request failed")
+	}
+}
+
+// lost notes that a connection is no more.
+func (f *fan) lost(l *leg, err error) {
+	l.srv.dead.Store(true)
+	f.mu.Lock()
+	if f.failed == nil {
+		f.failed = &failure{leg: l, err: err}
+	}
+	f.mu.Unlock()
+	f.stop()
+}
+
+// drive sends msg to one shard and reads its answer.
+func (f *fan) drive(l *leg, msg []byte) error {
+	s := l.srv
+	s.tx = 0 // not known before it answers
+	if err := s.conn.writeAll(msg); err != nil {
+		s.midway = true
+		return err
+	}
+	in := inbuf{pool: f.c.p.bufs}
+	defer in.free()
+	var fail error
+	step := func() bool {
+		for {
+			n, more, err := s.conn.read(in.room())
+			if err == errWouldBlock {
+				in.rest()
+				return false
+			}
+			if err != nil {
+				fail = err
+				return true
+			}
+			in.took(n, more)
+			over, err := f.take(l, &in)
+			if err != nil || over {
+				fail = err
+				return true
+			}
+			if !more && !s.dead.Load() && s.conn.direct() {
+				return false
+			}
+		}
+	}
+	for {
+		err := s.conn.loop(step)
+		switch {
+		case err == nil:
+			return fail
+		case !errors.Is(err, os.ErrDeadlineExceeded):
+			return err
+		case reason(f.c.reasons.Load())&reasonKill != 0 || f.c.gone.Load():
+			return errStopped
+		}
+		s.conn.resume()
+	}
+}
+
+// take goes through what a shard has sent. over says that its ReadyForQuery has come.
+func (f *fan) take(l *leg, in *inbuf) (over bool, err error) {
+	for in.len() >= headerLen {
+		b := in.bytes()
+		n := int(binary.BigEndian.Uint32(b[1:])) + 1
+		if n < headerLen {
+			return false, fmt.Errorf("%w: message %q with length %d", errOutOfStep, b[0], n-1)
+		}
+		if n > len(b) {
+			if n > len(in.b) {
+				if n > maxStmtText {
+					return false, fmt.Errorf("%w: message %q with length %d", errOutOfStep, b[0], n-1)
+				}
+				in.grow(n)
+			}
+			return false, nil
+		}
+		if b[0] == 'D' {
+			in.r += f.takeRows(l, b)
+			continue
+		}
+		msg := b[:n]
+		in.r += n
+		if msg[0] == 'Z' {
+			if n != headerLen+1 || !in.empty() {
+				return false, fmt.Errorf("%w: bytes behind ReadyForQuery", errOutOfStep)
+			}
+			l.srv.tx = msg[headerLen]
+			return true, nil
+		}
+		if err := f.message(l, msg); err != nil {
+			return false, err
+		}
+	}
+	return false, nil
+}
+
+// takeRows deals with the whole DataRows at the beginning of b and returns their length.
+func (f *fan) takeRows(l *leg, b []byte) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	from, pos := 0, 0
+	for len(b)-pos >= headerLen && b[pos] == 'D' {
+		n := int(binary.BigEndian.Uint32(b[pos+1:])) + 1
+		if n > len(b)-pos {
+			break
+		}
+		switch {
+		case !f.rows || f.failed != nil || f.clientErr != nil || f.limit == 0:
+			f.send(b[from:pos])
+			from = pos + n
+		case f.skip > 0:
+			f.skip--
+			f.send(b[from:pos])
+			from = pos + n
+		case f.keep != nil:
+			f.send(b[from:pos])
+			from = pos + n
+			f.keepRow(l, b[pos:from])
+		default:
+			f.sent++
+			if f.limit > 0 {
+				f.limit--
+			}
+		}
+		pos += n
+	}
+	f.send(b[from:pos])
+	return pos
+}
+
+// send writes whole messages to the client. The caller holds mu.
+func (f *fan) send(p []byte) {
+	if len(p) == 0 || f.clientErr != nil {
+		return
+	}
+	f.c.home.counters.BytesSent.Add(int64(len(p)))
+	if err := f.c.conn.writeAll(p); err != nil {
+		f.clientErr = err
+		f.c.mute = true
+		go f.stop()
+	}
+}
+
+// message deals with one message that is not a row.
+func (f *fan) message(l *leg, msg []byte) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch msg[0] {
+	case 'T':
+		switch {
+		case f.described == nil:
+			f.described = append([]byte(nil), msg...)
+			if f.rows && !f.hide {
+				f.send(msg)
+			}
+		case !sameColumns(f.described, msg):
+			if f.failed == nil {
+				e := &Error{
+					Severity: "ERROR", Code: "0A000", Message: "shards answer with different columns",
+					Detail: fmt.Sprintf("Shard %q returns other columns or types than the shard that answered first.", l.pool.key.shard),
+					Hint:   "Make the tables alike on every shard; user-defined types have to have the same OID.",
+				}
+				f.failed = &failure{leg: l, msg: e.message(), err: e}
+				go f.stop()
+			}
+		}
+	case 'C':
+		tag := string(msg[headerLen : len(msg)-1])
+		word, count, counted := splitTag(tag)
+		f.counted = counted
+		if f.tag == "" {
+			f.tag = word
+		}
+		f.affected += count
+	case 'E':
+		if fatalSeverity(msg) {
+			l.srv.dead.Store(true)
+		}
+		if f.failed == nil {
+			f.failed = &failure{leg: l, msg: append([]byte(nil), msg...)}
+			go f.stop()
+		}
+	case 'S':
+		name, value, ok := parseParameterStatus(msg[headerLen:])
+		if ok {
+			l.srv.reported(name, value)
+			if isFollowing(name, f.c.p.extra) && l == f.legs[0] {
+				f.c.session.set(name, value)
+				f.c.noteParameter(name, value)
+				f.send(msg)
+			}
+		}
+	case 'N':
+		if l == f.legs[0] {
+			f.send(msg)
+		}
+	case 'A', 'I', 'n', 's', '1', '2', '3', 't':
+	default:
+		return fmt.Errorf("%w: message %q", errOutOfStep, msg[0])
+	}
+	return nil
+}
+
+// splitTag takes the count off a command tag: "UPDATE 3" is "UPDATE" and 3, "INSERT 0 3" is "INSERT 0" and 3.
+func splitTag(tag string) (word string, count int64, counted bool) {
+	i := strings.LastIndexByte(tag, ' ')
+	if i < 0 {
+		return tag, 0, false
+	}
+	n, err := strconv.ParseInt(tag[i+1:], 10, 64)
+	if err != nil {
+		return tag, 0, false
+	}
+	return tag[:i], n, true
+}
+
+// sameColumns compares two RowDescriptions: names, types and formats, but not the OIDs of tables, which differ from shard to shard.
+func sameColumns(a, b []byte) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	a, b = a[headerLen+2:], b[headerLen+2:]
+	for len(a) > 0 {
+		na, ra, err := cstring(a)
+		if err != nil {
+			return false
+		}
+		nb, rb, err := cstring(b)
+		if err != nil || string(na) != string(nb) || len(ra) < 18 || len(rb) < 18 {
+			return false
+		}
+		if string(ra[6:18]) != string(rb[6:18]) {
+			return false
+		}
+		a, b = ra[18:], rb[18:]
+	}
+	return true
+}
+
+// error returns what the client gets of a fan that has failed.
+func (f *fan) error() error {
+	if f.failed == nil {
+		return nil
+	}
+	if f.failed.msg == nil {
+		return errShardGone(f.failed.leg.pool.key.shard, f.failed.err)
+	}
+	se, err := connect.ParseServerError(f.failed.msg[headerLen:])
+	if err != nil {
+		return err
+	}
+	return se
+}
+
+// maxKept bounds the rows that are held to be put in order, in bytes.
+const maxKept = 64 << 20
+
+// keepRow holds a row back. The caller holds mu.
+func (f *fan) keepRow(l *leg, row []byte) {
+	if f.kept += len(row); f.kept > maxKept {
+		e := &Error{
+			Severity: "ERROR", Code: "53200", Message: "RETURNING of an INSERT over several shards is too large",
+			Detail: fmt.Sprintf("Its rows have to be put in order, for which at most %d MB are held.", maxKept>>20), Hint: "Insert fewer rows at once, or leave out RETURNING.",
+		}
+		if f.failed == nil {
+			f.failed = &failure{leg: l, msg: e.message(), err: e}
+			go f.stop()
+		}
+		return
+	}
+	i := slices.Index(f.legs, l)
+	f.keep[i] = append(f.keep[i], slices.Clone(row))
+}
+
+// setFan notes which servers work for the session, for cancel requests.
+func (c *client) setFan(legs []*leg) {
+	if legs == nil {
+		c.fanned.Store(nil)
+		c.state.Store(stateIdle)
+		return
+	}
+	servers := make([]*server, len(legs))
+	for i, l := range legs {
+		servers[i] = l.srv
+	}
+	c.fanned.Store(&servers)
+	c.state.Store(stateActive)
+}

@@ -1,0 +1,250 @@
+package pooler
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"pgdrover/internal/connect"
+	"pgdrover/shard"
+)
+
+// beginOwn opens a transaction for one statement that has to be atomic over several shards.
+func (c *client) beginOwn() {
+	tx := &c.router.tx
+	tx.open, tx.implicit, tx.begin = true, true, "BEGIN"
+}
+
+// endOwn ends it.
+func (c *client) endOwn(out []byte, err error) ([]byte, error) {
+	if err != nil {
+		c.rollbackLegs()
+		return nil, err
+	}
+	return out, c.commitLegs()
+}
+
+// fanMessages makes what a shard is sent.
+type fanMessages struct {
+	query []byte // of the simple protocol
+	chars int    // what stands before it in the whole text, in characters, for error positions
+	// of the extended protocol: what Parse and Bind carry behind their names
+	parse, bind []byte
+}
+
+// of returns the messages for one part.
+func (m *fanMessages) of(p *shard.Part) []byte {
+	if m.parse == nil {
+		if p.Text != nil {
+			return appendQuery(nil, string(p.Text))
+		}
+		return appendQuery(nil, string(m.query))
+	}
+	body := string(m.parse)
+	if p.Text != nil {
+		_, types, _ := cstring(m.parse)
+		body = string(p.Text) + "\x00" + string(types)
+	}
+	b := appendParseBody(nil, "", body)
+	at := len(b)
+	b = append(b, 'B', 0, 0, 0, 0, 0, 0)
+	b = append(b, m.bind...)
+	binary.BigEndian.PutUint32(b[at+1:], uint32(len(b)-at-1))
+	b = append(b, 'E', 0, 0, 0, 9, 0, 0, 0, 0, 0)
+	return append(b, 'S', 0, 0, 0, 4)
+}
+
+// runPlan has the shards of a plan carry it out and returns the CommandComplete, with whatever has to come before it. Rows have
+// gone to the client.
+func (c *client) runPlan(p *shard.Plan, m *fanMessages) ([]byte, error) {
+	switch p.Kind {
+	case shard.Gather, shard.CopyOut:
+	case shard.Split:
+	case shard.Everywhere:
+		return c.runEverywhere(p, m)
+	default:
+		return nil, errUnplanned(p)
+	}
+	legs, err := c.assemble(p)
+	if err != nil {
+		return nil, err
+	}
+	f := &fan{c: c, legs: legs, rows: true, limit: p.Limit, skip: p.Offset, hide: m.parse != nil}
+	if p.Kind == shard.Split && p.Rows {
+		f.keep = make([][][]byte, len(legs))
+	}
+	err = f.run(func(i int) []byte { return m.of(&p.Parts[i]) })
+	c.disband(legs, err == nil && f.failed == nil)
+	if err != nil {
+		return nil, closing(err)
+	}
+	if err := f.error(); err != nil {
+		return nil, m.positioned(err)
+	}
+	if f.keep != nil {
+		return f.inOrder(p)
+	}
+	return appendTag(nil, f.commandTag()), nil
+}
+
+// runEverywhere has every shard do the same, in order. The first is alone: what it refuses the others never see, and two clients that
+// do this meet there.
+func (c *client) runEverywhere(p *shard.Plan, m *fanMessages) ([]byte, error) {
+	var out []byte
+	for i := range p.Parts {
+		one := *p
+		one.Parts = p.Parts[i : i+1]
+		legs, err := c.assemble(&one)
+		if err != nil {
+			return nil, c.partly(p, i, err)
+		}
+		f := &fan{c: c, legs: legs, rows: i == 0, limit: -1, hide: m.parse != nil}
+		err = f.run(func(int) []byte { return m.of(&p.Parts[i]) })
+		c.disband(legs, err == nil && f.failed == nil)
+		if err != nil {
+			return nil, closing(err)
+		}
+		if err := f.error(); err != nil {
+			return nil, c.partly(p, i, m.positioned(err))
+		}
+		if i == 0 {
+			out = appendTag(nil, f.commandTag())
+		}
+		c.router.tx.ddl = c.router.tx.ddl || changesCatalog(f.tag)
+	}
+	return out, nil
+}
+
+// partly says how far a statement came that cannot be rolled back.
+func (c *client) partly(p *shard.Plan, done int, err error) error {
+	var se *connect.ServerError
+	if !p.NoTx || done == 0 || !errors.As(err, &se) {
+		return err
+	}
+	names := c.router.of.m.Shards()
+	var did []string
+	for _, part := range p.Parts[:done] {
+		did = append(did, names[part.Shard])
+	}
+	e := fromServer(se)
+	e.Message = fmt.Sprintf("shard %q: %s", names[p.Parts[done].Shard], e.Message)
+	e.Detail = fmt.Sprintf("It has been carried out on %q and cannot be taken back there. %s", did, e.Detail)
+	e.Hint = "Mend the cause and run it again; use IF NOT EXISTS or IF EXISTS where a shard has it already."
+	return e
+}
+
+// assemble returns the legs for the parts of a plan, in order: of the open transaction, or for this statement alone.
+func (c *client) assemble(p *shard.Plan) ([]*leg, error) {
+	r := c.router
+	legs := make([]*leg, 0, len(p.Parts))
+	if r.tx.open {
+		for i := range p.Parts {
+			if err := c.enter(p.Parts[i].Shard, p.Writes); err != nil {
+				return nil, err
+			}
+			legs = append(legs, r.tx.leg(p.Parts[i].Shard))
+		}
+		c.park()
+		return legs, nil
+	}
+	if c.srv != nil {
+		return nil, errPinned(c.pool.key.shard, r.pool(p.Parts[0].Shard).key.shard)
+	}
+	for i := range p.Parts {
+		at := p.Parts[i].Shard
+		c.pool = r.pool(at)
+		if err := c.checkout(); err != nil {
+			c.disband(legs, true)
+			return nil, shardError(c.pool.key.shard, err)
+		}
+		legs = append(legs, &leg{shard: at, pool: c.pool, srv: c.srv})
+		c.park()
+	}
+	return legs, nil
+}
+
+// disband gives back the servers of legs that do not belong to a transaction. ok says that they are known to be well.
+func (c *client) disband(legs []*leg, ok bool) {
+	for _, l := range legs {
+		l.srv.unOwner = 0
+	}
+	if tx := &c.router.tx; tx.open {
+		if len(tx.legs) > 0 {
+			c.switchTo(tx.current())
+		}
+		return
+	}
+	for _, l := range legs {
+		if !ok && l.srv.tx != 'I' {
+			l.srv.dead.Store(true)
+		}
+		c.letGo(l)
+	}
+}
+
+// closing makes an error of fan.run one that ends the session.
+func closing(err error) error { return sessionOver{err} }
+
+// sessionOver is an error after which nothing can be said to the client.
+type sessionOver struct{ error }
+
+func (e sessionOver) Unwrap() error { return e.error }
+
+// commandTag is the tag for the client.
+func (f *fan) commandTag() string {
+	switch {
+	case !f.counted:
+		return f.tag
+	case f.tag == "SELECT" || f.tag == "FETCH":
+		return f.tag + " " + strconv.FormatInt(f.sent, 10)
+	}
+	return f.tag + " " + strconv.FormatInt(f.affected, 10)
+}
+
+// inOrder puts the rows of RETURNING in the order of the statement's rows.
+func (f *fan) inOrder(p *shard.Plan) ([]byte, error) {
+	var out []byte
+	at := make([]int, len(f.keep))
+	for _, part := range p.Order {
+		if at[part] >= len(f.keep[part]) {
+			return nil, &Error{
+				Severity: "ERROR", Code: "0A000", Message: "RETURNING of an INSERT over several shards that leaves rows out",
+				Detail: "The order of its rows cannot be told.", Hint: "Leave out RETURNING, or insert the rows one by one.",
+			}
+		}
+		out = append(out, f.keep[part][at[part]]...)
+		at[part]++
+	}
+	for part := range at {
+		if at[part] != len(f.keep[part]) {
+			return nil, errUnplanned(p)
+		}
+	}
+	return appendTag(out, f.commandTag()), nil
+}
+
+func errUnplanned(p *shard.Plan) *Error {
+	return &Error{
+		Severity: "ERROR", Code: "0A000", Message: "this statement cannot be carried out over several shards yet",
+		Detail: fmt.Sprintf("Its plan is of kind %d over %d shards.", p.Kind, len(p.Parts)),
+		Hint:   "Name a shard in a comment, /* shard=… */, or a value of the sharding key in WHERE.",
+	}
+}
+
+func appendRowDescription(b []byte, column string) []byte {
+	at := len(b)
+	b = append(b, 'T', 0, 0, 0, 0, 0, 1)
+	b = append(b, column...)
+	b = append(b, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 25, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0) // text
+	binary.BigEndian.PutUint32(b[at+1:], uint32(len(b)-at-1))
+	return b
+}
+
+func appendDataRow(b []byte, value string) []byte {
+	b = append(b, 'D')
+	b = binary.BigEndian.AppendUint32(b, uint32(4+2+4+len(value)))
+	b = append(b, 0, 1)
+	b = binary.BigEndian.AppendUint32(b, uint32(len(value)))
+	return append(b, value...)
+}

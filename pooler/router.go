@@ -1,0 +1,371 @@
+package pooler
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"slices"
+	"strings"
+
+	"pgdrover/shard"
+)
+
+// router is the part of a session that only sharded databases have. It takes the place of the step from a unit of the client to the one
+// pool of a plain session: it plans each statement and says which shard's server is linked when the unit is forwarded.
+// A statement for one shard then goes the way of every other statement; those for several are carried out by fan.
+type router struct {
+	pools []*pool      // by shard
+	of    *sharding    // whose shards they are
+	env   shard.Env    // what plans depend on
+	envOf env          // the parameters that env was made of
+	known bool         // env is up to date but for envOf
+	last  int          // shard that was used last
+	tx    shardTx      // the transaction block, if one is open
+	hint  shard.Hint   // SET pgdrover.shard
+	ddl   uint64       // database.ddl before the unit under way
+	unit  []shard.Plan // what the unit under way does, when the server has to say whether it did
+	extended
+}
+
+func newRouter(c *client, d *database) *router {
+	r := &router{}
+	r.use(c, d.sharding.Load())
+	return r
+}
+
+// use makes sh the map in force, with a pool for each of its shards.
+func (r *router) use(c *client, sh *sharding) {
+	if r.of == sh {
+		return
+	}
+	pools := make([]*pool, len(sh.m.Shards()))
+	for i, name := range sh.m.Shards() {
+		pools[i] = c.p.findPool(c.db, name, c.home.key.user, "none")
+		if c.home.key.user == c.loginName {
+			pools[i].creds.Store(&c.creds)
+		}
+	}
+	r.pools, r.of = pools, sh
+	r.last = min(r.last, len(pools)-1)
+	r.prepared = nil
+}
+
+func (r *router) pool(shard int) *pool { return r.pools[shard] }
+
+// route takes b[r:end] of the client to where it belongs. It is handle for sharded databases.
+func (c *client) route(end int) error {
+	for c.in.r < end {
+		if c.duplex != nil || c.copyIn || c.copyBoth {
+			if c.copyIn || c.copyBoth { // a COPY with one shard
+				return c.handle(end)
+			}
+			if err := c.awaitDuplex(); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := c.learn(); err != nil {
+			return err
+		}
+		stop := c.segment(end)
+		if c.skipToSync {
+			if err := c.skip(stop); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := c.routeSegment(stop); err != nil {
+			return err
+		}
+		if c.body > 0 {
+			return nil
+		}
+	}
+	return nil
+}
+
+// awaitDuplex waits until everything that was asked of the server has been answered: where the next statement goes depends on it.
+func (c *client) awaitDuplex() error {
+	d := c.duplex
+	<-d.done
+	c.duplex = nil
+	if errors.Is(d.err, errStopped) && reason(c.reasons.Load())&reasonKill != 0 {
+		return c.killed()
+	}
+	return d.err
+}
+
+// segment returns the end of what is routed together: one simple query, or messages of the extended protocol up to Sync or Flush.
+func (c *client) segment(end int) int {
+	b := c.in.b
+	pos := c.in.r
+	for pos < end {
+		typ := b[pos]
+		pos = min(pos+int(binary.BigEndian.Uint32(b[pos+1:]))+1, end)
+		switch typ {
+		case 'P', 'B', 'D', 'E', 'C':
+		default:
+			return pos
+		}
+	}
+	return end
+}
+
+func (c *client) routeSegment(stop int) error {
+	switch c.in.b[c.in.r] {
+	case 'Q':
+		return c.routeQuery(stop)
+	case 'F':
+		return c.reject(stop, &Error{
+			Severity: "ERROR", Code: "0A000", Message: "the function call protocol is not supported on a sharded database",
+			Hint: "Call the function with SELECT.",
+		})
+	case 'X':
+		return errTerminate
+	case 'd', 'c', 'f': // left over from a COPY that has failed: PostgreSQL ignores it too
+		c.in.r = stop
+		return nil
+	}
+	return c.routeUnit(stop)
+}
+
+// environment is what plans depend on now.
+func (c *client) environment() shard.Env {
+	r := c.router
+	if !r.known || r.envOf != c.session.all {
+		r.env = shard.Env{User: c.home.key.user, StringsPlain: true, UTF8: true}
+		for _, p := range envParams(c.session.all) {
+			switch strings.ToLower(p.name) {
+			case "role":
+				if p.value != "none" {
+					r.env.User = p.value
+				}
+			case "session_authorization":
+				r.env.User = p.value
+			case "search_path":
+				r.env.SearchPath = p.value
+			case "standard_conforming_strings":
+				r.env.StringsPlain = p.value == "on"
+			case "client_encoding":
+				r.env.UTF8 = strings.EqualFold(p.value, "utf8") || strings.EqualFold(p.value, "unicode") || strings.EqualFold(p.value, "sql_ascii")
+			}
+		}
+		r.envOf, r.known = c.session.all, true
+	}
+	e := r.env
+	e.Hint = r.hint
+	if r.tx.open && r.tx.hinted {
+		e.Hint = r.tx.hint
+	}
+	return e
+}
+
+// routeQuery plans a simple query and carries it out.
+func (c *client) routeQuery(stop int) error {
+	text := c.in.b[c.in.r+headerLen : stop]
+	if i := bytes.IndexByte(text, 0); i >= 0 {
+		text = text[:i]
+	}
+	p, err := c.planner()
+	if err != nil {
+		return c.reject(stop, err)
+	}
+	stmts, err := p.Query(context.Background(), c.environment(), text)
+	if err != nil {
+		return c.reject(stop, err)
+	}
+	switch len(stmts) {
+	case 0:
+		return c.answerSegment(stop, []byte{'I', 0, 0, 0, 4})
+	case 1:
+		t := turn{c: c, stop: stop, m: fanMessages{query: text}}
+		return t.carryOut(&stmts[0].Plan)
+	}
+	plans := make([]shard.Plan, len(stmts))
+	for i := range stmts {
+		plans[i] = stmts[i].Plan
+	}
+	if at, ok := c.together(plans); ok {
+		return c.forwardTo(stop, at, plans...)
+	}
+	return c.runScript(stop, text, stmts)
+}
+
+// planner returns the planner in force. Inside a transaction block the map stays what it was.
+func (c *client) planner() (*planner, error) {
+	if !c.router.tx.open {
+		c.router.use(c, c.db.sharding.Load())
+	}
+	return c.plannerFor(c.router.of)
+}
+
+// together reports whether one shard can do all of it by itself, transaction control included, and which.
+func (c *client) together(plans []shard.Plan) (at int, ok bool) {
+	at = -1
+	tx := &c.router.tx
+	switch len(tx.legs) {
+	case 0:
+		if tx.open {
+			return 0, false // what was said since BEGIN has to be said to the shard first
+		}
+	case 1:
+		at = tx.legs[0].shard
+	default:
+		return 0, false
+	}
+	if tx.failed {
+		return at, at >= 0
+	}
+	for i := range plans {
+		p := &plans[i]
+		switch p.Kind {
+		case shard.Anywhere:
+			continue
+		case shard.Command:
+			switch p.Control {
+			case shard.SetHint, shard.ShowHint, shard.PrepareTransaction, shard.CommitPrepared:
+				return 0, false
+			}
+			continue
+		case shard.Forward:
+			if at >= 0 && at != p.Shard {
+				return 0, false
+			}
+			at = p.Shard
+		default:
+			return 0, false
+		}
+	}
+	if at < 0 {
+		at = c.router.last
+	}
+	return at, true
+}
+
+// anyShard is a shard for what every shard can answer: one that the transaction has already, or the last one used, whose servers know this
+// session's statements.
+func (c *client) anyShard() int {
+	if tx := &c.router.tx; len(tx.legs) > 0 {
+		return tx.current().shard
+	}
+	return c.router.last
+}
+
+// forwardTo has the linked server of a shard do what is in b[r:stop], as a session without shards would.
+func (c *client) forwardTo(stop, at int, plans ...shard.Plan) error {
+	r := c.router
+	if err := c.enter(at, writes(plans)); err != nil {
+		return c.reject(stop, err)
+	}
+	r.last = at
+	r.unit = append(r.unit[:0], plans...)
+	r.ddl = c.db.ddl.Load()
+	if err := c.handle(stop); err != nil {
+		return err
+	}
+	if c.duplex != nil {
+		return nil // learn is called when the answers have come
+	}
+	return c.learn()
+}
+
+func writes(plans []shard.Plan) bool {
+	return slices.ContainsFunc(plans, func(p shard.Plan) bool { return p.Writes })
+}
+
+// learn takes note of what the linked server has made of the unit that was forwarded last.
+func (c *client) learn() error {
+	r := c.router
+	if len(r.unit) == 0 {
+		return nil
+	}
+	tx := &r.tx
+	status := byte('I')
+	if c.srv != nil {
+		status = c.srv.tx
+	}
+	for i := range r.unit {
+		r.note(&r.unit[i])
+	}
+	tx.ddl = tx.ddl || c.db.ddl.Load() != r.ddl
+	r.unit = r.unit[:0]
+	switch status {
+	case 'I':
+		if len(tx.legs) > 1 {
+			return fatalError{errSplitTransaction()}
+		}
+		c.endTx(!tx.failed)
+	default:
+		if !tx.open {
+			tx.open = true
+		}
+		if len(tx.legs) == 0 {
+			tx.legs = append(tx.legs, &leg{shard: r.last, pool: c.pool, srv: c.srv})
+		}
+		tx.failed = status == 'E'
+	}
+	return nil
+}
+
+// reject answers a unit with an error of our own. Inside a transaction block the transaction has failed with it, on every shard.
+func (c *client) reject(stop int, err error) error {
+	var f fatalError
+	if errors.As(err, &f) {
+		return err
+	}
+	e := ours(err)
+	if e == nil {
+		return err
+	}
+	if c.srv != nil && !c.router.tx.open && c.unsynced {
+		// What came before in this pipeline must not be committed by the Sync that we will answer.
+		c.replies.reset(c.undo)
+		s := c.srv
+		c.unlink()
+		c.unsynced = false
+		s.close("a pipeline was given up")
+	}
+	if c.router.tx.open {
+		c.router.tx.failed = true
+	}
+	simple := c.in.b[c.in.r] == 'Q' || c.in.b[c.in.r] == 'F'
+	if simple {
+		return c.answerSegment(stop, e.message())
+	}
+	if err := c.conn.writeAll(e.message()); err != nil {
+		return err
+	}
+	c.skipToSync = true
+	return c.skip(stop)
+}
+
+// answerSegment answers a simple query with msg and ReadyForQuery.
+func (c *client) answerSegment(stop int, msg []byte) error {
+	c.in.r = stop
+	return c.conn.writeAll(appendReady(msg, c.status()))
+}
+
+// status is the transaction status that a ReadyForQuery of ours carries.
+func (c *client) status() byte {
+	switch {
+	case c.router == nil || !c.router.tx.open:
+		return 'I'
+	case c.router.tx.failed:
+		return 'E'
+	}
+	return 'T'
+}
+
+// ours returns err as an error to send, or nil if it is none.
+func ours(err error) *Error {
+	var e *Error
+	var se *shard.Error
+	switch {
+	case errors.As(err, &e):
+		return e
+	case errors.As(err, &se):
+		return &Error{Severity: "ERROR", Code: se.Code, Message: se.Message, Detail: se.Detail, Hint: se.Hint, Position: se.Position}
+	}
+	return nil
+}

@@ -1,0 +1,205 @@
+package shard
+
+import (
+	"bytes"
+	"math"
+	"strconv"
+
+	"pgdrover/internal/sqlparse"
+	"pgdrover/shard/hash"
+)
+
+// intoShards adds the shards of the rows that INSERT … SELECT makes.
+func (sh *shape) intoShards(b *binding, p *insertPlan, total shardSet) error {
+	for k, pin := range p.into {
+		if pin == nil {
+			return refuse(RefuseInsertSelect, p.table.Name)
+		}
+		for i := range pin.values {
+			if pin.values[i].array {
+				continue
+			}
+			if v, out := b.value(sh, &pin.values[i]); out == readOK && v.IsNull() && len(pin.values) == 1 {
+				return refuse(RefuseKeyNull, p.columns[k].name)
+			}
+		}
+	}
+	some, ok := sh.locateAll(b, p.table.Key, p.into)
+	if !ok {
+		return refuse(RefuseInsertSelect, p.table.Name)
+	}
+	if n, _ := some.count(); n == 0 {
+		return refuse(RefuseKeyUnmapped, p.table.Name)
+	}
+	for n, in := range some {
+		total[n] = total[n] || in
+	}
+	return nil
+}
+
+// checkMoves refuses an UPDATE of the key that would take rows to another shard.
+func (sh *shape) checkMoves(b *binding, shard int) error {
+	for i := range sh.keySets {
+		p := &sh.keySets[i]
+		for k := range p.values {
+			if p.values[k].kind == sourceNone {
+				return refuse(RefuseKeyUpdate, p.column)
+			}
+		}
+		n, err := sh.assignShard(b, p.table, p.assign, p.values)
+		if err != nil {
+			return err
+		}
+		if n != shard {
+			return refuse(RefuseKeyUpdate, p.column)
+		}
+	}
+	return nil
+}
+
+// bindReference makes the plan of a write of a reference table.
+func (sh *shape) bindReference(b *binding, plan Plan) (Plan, error) {
+	if sh.moment {
+		for _, l := range b.literals {
+			if v, ok := b.momentText(l); ok && isMoment(v) {
+				return Plan{}, refuse(RefuseReferenceWrite, "the constant '"+string(v)+"'")
+			}
+		}
+		for i := 0; b.params != nil && i < b.params.Len(); i++ {
+			if v, _, null := b.params.Param(i); !null && isMoment(v) {
+				return Plan{}, refuse(RefuseReferenceWrite, "the value '"+string(v)+"' of parameter $"+itoa(i+1))
+			}
+		}
+	}
+	plan.Tier, plan.Limit = 2, -1
+	for i := range sh.shards {
+		plan.Parts = append(plan.Parts, Part{Shard: i})
+	}
+	return plan, nil
+}
+
+func (b *binding) momentText(l sqlparse.Literal) ([]byte, bool) {
+	switch l.Class {
+	case sqlparse.ClassString, sqlparse.ClassEscape, sqlparse.ClassDollar:
+		return b.stringValue(l)
+	}
+	return nil, false
+}
+
+// maxMoment bounds the texts that PostgreSQL reads as a date or time (MAXDATELEN).
+const maxMoment = 128
+
+// isMoment says whether a text may mean the time at which it is read: 'now', 'tomorrow 10:00'.
+func isMoment(v []byte) bool {
+	if len(v) > maxMoment {
+		return false
+	}
+	for start := 0; start < len(v); {
+		end := start
+		for end < len(v) && (v[end]|0x20 >= 'a' && v[end]|0x20 <= 'z') {
+			end++
+		}
+		switch string(bytes.ToLower(v[start:end])) {
+		case "now", "today", "tomorrow", "yesterday":
+			return true
+		}
+		start = end + 1
+	}
+	return false
+}
+
+// bindLimit applies LIMIT and OFFSET to the whole: each shard is asked for as many rows as both together.
+func (sh *shape) bindLimit(b *binding, plan Plan) (Plan, error) {
+	if sh.limit == nil {
+		return plan, nil
+	}
+	limit, hasLimit, ok := b.count(&sh.limit.limit)
+	offset, _, ok2 := b.count(&sh.limit.offset)
+	switch {
+	case !ok || !ok2:
+		return Plan{}, refuse(RefuseLimit, "")
+	case limit < 0 || offset < 0:
+		// Any shard raises the error.
+		one := sh.plan
+		one.Kind, one.Tier, one.Limit, one.Shard, one.Key = Forward, 1, -1, plan.Parts[0].Shard, sh.key
+		return one, nil
+	case hasLimit && limit > math.MaxInt64-offset:
+		return Plan{}, refuse(RefuseLimit, "")
+	}
+	if hasLimit {
+		plan.Limit = limit
+	}
+	plan.Offset = offset
+	if sh.limit.offset.kind == sourceNone || sh.limit.offset.kind == sourceNull {
+		return plan, nil
+	}
+	text := b.limitText(sh.limit)
+	for i := range plan.Parts {
+		plan.Parts[i].Text = text
+	}
+	return plan, nil
+}
+
+// count reads the value of LIMIT or OFFSET; has is false for none or NULL.
+func (b *binding) count(s *source) (n int64, has, ok bool) {
+	switch s.kind {
+	case sourceNone, sourceNull:
+		return 0, false, true
+	case sourceLiteral:
+		l := b.literals[s.index]
+		n, ok := integerValue(&l, b.text, s.negative)
+		return n, true, ok
+	case sourceParam:
+		raw, binary, null, ok := b.param(s.index)
+		switch {
+		case !ok:
+			return 0, false, false
+		case null:
+			return 0, false, true
+		case !binary:
+			n, err := strconv.ParseInt(string(bytes.TrimSpace(raw)), 10, 64)
+			return n, true, err == nil
+		}
+		n, ok := bigEndian(raw)
+		return n, true, ok
+	}
+	return 0, false, false
+}
+
+func bigEndian(raw []byte) (int64, bool) {
+	if len(raw) != 2 && len(raw) != 4 && len(raw) != 8 {
+		return 0, false
+	}
+	var n uint64
+	for _, c := range raw {
+		n = n<<8 | uint64(c)
+	}
+	shift := 64 - 8*len(raw)
+	return int64(n<<shift) >> shift, true
+}
+
+// array reads the elements of an array in text or binary form.
+func (b *binding) array(sh *shape, s *source, values []hash.Value) ([]hash.Value, bool) {
+	var raw []byte
+	binary := false
+	switch s.kind {
+	case sourceLiteral:
+		v, ok := b.stringValue(b.literals[s.index])
+		if !ok {
+			return values, true // every server rejects it
+		}
+		raw = v
+	case sourceParam:
+		v, isBinary, null, ok := b.param(s.index)
+		if !ok || null {
+			return values, true
+		}
+		raw, binary = v, isBinary
+	default:
+		return values, false
+	}
+	if binary {
+		return binaryArray(sh, s.typ, raw, values)
+	}
+	return textArray(sh, s.typ, raw, values)
+}

@@ -1,0 +1,319 @@
+package shard
+
+import (
+	"context"
+	"slices"
+
+	"pgdrover/internal/sqlparse"
+)
+
+// longInsert is an INSERT of several rows, which is planned row by row: each row alone, with what is before and behind VALUES, has a plan
+// by its form, so that a thousand rows of constants need the parser once or not at all.
+type longInsert struct {
+	db       *DB
+	text     []byte // the whole text
+	from, to int    // the statement in it
+	head     int
+	tail     int
+	rows     []sqlparse.Span
+	values   [][]rowValue // of each row the values of the key's columns
+	forms    []*shape     // of each row
+	shape    *shape       // of the first
+	entry    *cacheEntry
+	numbered bool // the text may have parameters
+
+	backslashes bool
+}
+
+// rowValue is a key's value in a row: the source says how to read it, the literal where it is.
+type rowValue struct {
+	source  source
+	literal sqlparse.Literal
+}
+
+// rowForm is a row that was planned, and where its key is.
+type rowForm struct {
+	shape *shape
+	cells []int // for each column of the key the cell that has it, or -1
+	entry *cacheEntry
+}
+
+// longInsert plans an INSERT of several rows; nil if it must be parsed whole.
+func (db *DB) longInsert(ctx context.Context, env *Env, w *workspace, s *sqlparse.Shape, text []byte, params []uint32, simple bool) *longInsert {
+	v := &w.values
+	backslashes := !env.StringsPlain
+	l := &longInsert{db: db, text: text, from: s.First, to: s.Last, head: v.Head, tail: v.Tail, rows: v.Rows, numbered: !simple, backslashes: backslashes}
+	forms := map[string]*rowForm{}
+	seen := map[int]bool{}
+	var signature []byte
+	for _, row := range v.Rows {
+		w.cells = sqlparse.Cells(w.cells[:0], text, row, backslashes)
+		signature = signature[:0]
+		for i := range w.cells {
+			c := &w.cells[i]
+			if c.Kind == sqlparse.CellParameter {
+				// A parameter that the server gives a type must be used once, or its type depends on another row.
+				declared := c.Parameter <= len(params) && params[c.Parameter-1] != 0 && params[c.Parameter-1] != oidUnknown
+				if seen[c.Parameter] && !declared {
+					return nil
+				}
+				seen[c.Parameter] = true
+			}
+			signature = appendSignature(signature, c, text, params)
+		}
+		form := forms[string(signature)]
+		if form == nil {
+			if form = db.rowForm(ctx, env, w, text, v.Head, row, v.Tail, s, params, simple); form == nil {
+				return nil
+			}
+			forms[string(signature)] = form
+		}
+		if len(form.shape.rels) > 0 {
+			return nil
+		}
+		if form.shape.err != nil || len(form.shape.inserts) != 1 || !form.shape.split || len(form.shape.keySets) > 0 {
+			// A refusal, a reference table or a table of one shard: nothing is split, so the whole is planned at once.
+			if len(forms) > 1 || form.shape.err == nil && len(form.shape.inserts) > 0 {
+				return nil
+			}
+		}
+		l.forms = append(l.forms, form.shape)
+		if l.shape == nil {
+			l.shape, l.entry = form.shape, form.entry
+		}
+		l.values = append(l.values, form.read(w.cells))
+	}
+	return l
+}
+
+// appendSignature adds what of a cell decides how a row is planned.
+func appendSignature(dst []byte, c *sqlparse.Cell, text []byte, params []uint32) []byte {
+	dst = append(dst, byte(c.Kind), byte(c.Literal.Class))
+	if c.Negative {
+		dst = append(dst, '-')
+	}
+	switch c.Kind {
+	case sqlparse.CellOther:
+		dst = append(dst, text[c.Start:c.End]...)
+	case sqlparse.CellParameter:
+		oid := uint32(0)
+		if c.Parameter <= len(params) {
+			oid = params[c.Parameter-1]
+		}
+		dst = append(dst, byte(oid), byte(oid>>8), byte(oid>>16), byte(oid>>24))
+	}
+	return append(dst, 0)
+}
+
+// rowForm plans a row as an INSERT of its own; nil if it cannot be parsed, which the whole text will tell.
+func (db *DB) rowForm(ctx context.Context, env *Env, w *workspace, text []byte, head int, row sqlparse.Span, tail int, s *sqlparse.Shape, params []uint32, simple bool) *rowForm {
+	one := slices.Concat(text[s.First:head], text[row.Start:row.End], text[tail:s.Last])
+	f := w.rows
+	if err := f.Fold(one, !env.StringsPlain); err != nil || len(f.Statements) != 1 {
+		return nil
+	}
+	e, err := db.entry(ctx, env, f, &f.Statements[0], one, params, simple)
+	if err != nil || len(e.shape.fixed) > 0 {
+		return nil
+	}
+	form := &rowForm{shape: e.shape, entry: e}
+	if len(e.shape.inserts) != 1 || len(e.shape.inserts[0].rows) != 1 {
+		return form
+	}
+	lits := f.LiteralsOf(&f.Statements[0])
+	shift := row.Start - (head - s.First) // from places in one to places in text
+	for _, src := range e.shape.inserts[0].rows[0] {
+		at := -1
+		for i := range w.cells {
+			c := &w.cells[i]
+			switch {
+			case src.kind == sourceLiteral && c.Kind == sqlparse.CellLiteral && int(lits[src.index].Start)+shift == int(c.Literal.Start),
+				src.kind == sourceParam && c.Kind == sqlparse.CellParameter && c.Parameter == src.index+1:
+				at = i
+			}
+		}
+		if at < 0 && (src.kind == sourceLiteral || src.kind == sourceParam) {
+			return nil // a cast of a constant, say: the value is not in a cell of its own
+		}
+		form.cells = append(form.cells, at)
+	}
+	return form
+}
+
+// read returns the key's values in a row of this form.
+func (f *rowForm) read(cells []sqlparse.Cell) []rowValue {
+	values := make([]rowValue, len(f.cells))
+	for k, at := range f.cells {
+		v := rowValue{source: f.shape.inserts[0].rows[0][k]}
+		switch {
+		case at < 0:
+		case v.source.kind == sourceLiteral:
+			v.literal, v.source.index = cells[at].Literal, 0
+		case v.source.kind == sourceParam:
+			v.source.index = cells[at].Parameter - 1
+		}
+		values[k] = v
+	}
+	return values
+}
+
+// keep returns a copy that does not share the workspace.
+func (l *longInsert) keep() *longInsert {
+	own := *l
+	own.rows = slices.Clone(l.rows)
+	return &own
+}
+
+// bind locates the rows and cuts the text.
+func (l *longInsert) bind(params Params) (Plan, error) {
+	sh := l.shape
+	b := binding{text: l.text, params: params}
+	if sh.err != nil || len(sh.inserts) == 0 {
+		if sh.moment {
+			if err := l.moments(); err != nil {
+				return Plan{}, err
+			}
+		}
+		return sh.bind(&b)
+	}
+	plan := sh.plan
+	plan.Tier, plan.Limit, plan.Key = 1, -1, sh.key
+	shards := make([]int, len(l.values))
+	used := make(shardSet, sh.shards)
+	var literal [1]sqlparse.Literal
+	var row []source
+	for i, values := range l.values {
+		form := l.forms[i]
+		p := &form.inserts[0]
+		row = row[:0]
+		b.literals = literal[:]
+		lits := 0
+		for k := range values {
+			s := values[k].source
+			if s.kind == sourceLiteral {
+				lits++
+				literal[0] = values[k].literal
+			}
+			row = append(row, s)
+		}
+		if lits > 1 {
+			b.literals = nil
+			for k := range values {
+				if row[k].kind == sourceLiteral {
+					row[k].index = len(b.literals)
+					b.literals = append(b.literals, values[k].literal)
+				}
+			}
+		}
+		n, err := form.assignShard(&b, p.table, p.columns, row)
+		if err != nil {
+			return Plan{}, err
+		}
+		shards[i], used[n] = n, true
+	}
+	count, first := used.count()
+	for _, form := range l.forms {
+		for _, n := range form.singles {
+			if count > 1 || n != first {
+				return Plan{}, refuse(RefuseCross, "")
+			}
+		}
+		switch {
+		case form.catalogs && (count > 1 || first != catalogShard):
+			return Plan{}, refuse(RefuseCross, "")
+		case count > 1 && form.pinned != nil:
+			return Plan{}, form.pinned
+		case count > 1 && form.one != nil:
+			return Plan{}, form.one
+		}
+	}
+	if count == 1 {
+		plan.Kind, plan.Shard = Forward, first
+		return plan, nil
+	}
+	plan.Kind, plan.Tier = Split, 2
+	return l.cut(plan, shards, used), nil
+}
+
+// moments refuses constants that mean the time at which they are read, in rows of a reference table.
+func (l *longInsert) moments() error {
+	lx := sqlparse.Lexer{Text: l.text[:l.to], Pos: l.from, Backslashes: l.backslashes}
+	for {
+		t := lx.NextCode()
+		switch t.Kind {
+		case sqlparse.EndOfText, sqlparse.Invalid:
+			return nil
+		case sqlparse.String, sqlparse.EscapeString, sqlparse.DollarString:
+			if isMoment(l.text[t.Start:t.End]) {
+				return refuse(RefuseReferenceWrite, "the constant "+string(l.text[t.Start:t.End]))
+			}
+		}
+	}
+}
+
+// cut makes the text of each shard.
+func (l *longInsert) cut(plan Plan, shards []int, used shardSet) Plan {
+	part := make([]int, len(used))
+	for n, in := range used {
+		if in {
+			part[n] = len(plan.Parts)
+			plan.Parts = append(plan.Parts, Part{Shard: n})
+		}
+	}
+	sizes := make([]int, len(plan.Parts))
+	plan.Order = make([]int, len(shards))
+	for i, n := range shards {
+		plan.Order[i] = part[n]
+		sizes[part[n]] += l.rows[i].End - l.rows[i].Start + 1
+	}
+	for i := range plan.Parts {
+		p := &plan.Parts[i]
+		p.Text = append(make([]byte, 0, l.head-l.from+sizes[i]+l.to-l.tail+1), l.text[l.from:l.head]...)
+	}
+	for i, row := range l.rows {
+		p := &plan.Parts[plan.Order[i]]
+		if len(p.Rows) > 0 {
+			p.Text = append(p.Text, ',')
+		}
+		p.Rows = append(p.Rows, i)
+		p.Text = append(p.Text, l.text[row.Start:row.End]...)
+	}
+	for i := range plan.Parts {
+		p := &plan.Parts[i]
+		p.Text = append(p.Text, l.text[l.tail:l.to]...)
+		if l.numbered {
+			p.Text, p.Params = renumber(p.Text, l.backslashes)
+		}
+	}
+	return plan
+}
+
+// renumber gives the parameters of a text the numbers from $1 on, and returns which they were, from 0.
+func renumber(text []byte, backslashes bool) ([]byte, []int) {
+	var used []int
+	numbers := map[int]int{}
+	out := make([]byte, 0, len(text))
+	from := 0
+	lx := sqlparse.Lexer{Text: text, Backslashes: backslashes}
+	for {
+		t := lx.NextCode()
+		if t.Kind == sqlparse.EndOfText || t.Kind == sqlparse.Invalid {
+			return append(out, text[from:]...), used
+		}
+		if t.Kind != sqlparse.Parameter {
+			continue
+		}
+		n := 0
+		for _, c := range text[t.Start+1 : t.End] {
+			n = n*10 + int(c-'0')
+		}
+		at, ok := numbers[n]
+		if !ok {
+			at = len(used)
+			numbers[n] = at
+			used = append(used, n-1)
+		}
+		out = append(append(append(out, text[from:t.Start]...), '$'), itoa(at+1)...)
+		from = t.End
+	}
+}

@@ -86,6 +86,23 @@ func TestEscapesBeyondASCIIAreMarked(t *testing.T) {
 	}
 }
 
+func TestLineIsThatOfTheRow(t *testing.T) {
+	t.Parallel()
+	r, err := New(Format{Kind: CSV, Version: 15, Header: true}, []string{"a"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []int
+	row := func([]byte, []Field) error {
+		got = append(got, r.Line())
+		return nil
+	}
+	err = errors.Join(r.Feed([]byte("a\n1\n\"2\n\n2\"\n3\n4"), row), r.End(row))
+	if diff := cmp.Diff([]int{2, 5, 6, 7}, got); err != nil || diff != "" {
+		t.Errorf("%v (want -, got +)\n%s", err, diff)
+	}
+}
+
 func TestOptionsThatAreRefused(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

@@ -190,6 +190,8 @@ type MemInfo struct {
 
 // Control is what the admin database does to the pooler. *Pooler is the only implementation.
 type Control interface {
+	Sharding
+
 	Clients() []ClientInfo
 	Servers() []ServerInfo
 	Pools() []PoolInfo // sorted by database, user; includes the admin database
@@ -236,7 +238,8 @@ type Error struct {
 	Message  string
 	Detail   string
 	Hint     string
-	Position int // in the text, in characters from 1; 0 = none
+	Where    string // CONTEXT
+	Position int    // in the text, in characters from 1; 0 = none
 }
 
 func (e *Error) Error() string { return e.Message }

@@ -273,6 +273,9 @@ func (c *client) queryDone(t int64) {
 	if at := c.queryAt.Swap(0); at != 0 {
 		c.pool.counters.QueryTime.Add(t - at)
 		c.pool.queries.Record(time.Duration(t - at))
+		if c.router != nil {
+			c.router.timed(time.Duration(t - at))
+		}
 	}
 }
 

@@ -41,6 +41,7 @@ func (e *Error) message() []byte {
 	field('M', e.Message)
 	field('D', e.Detail)
 	field('H', e.Hint)
+	field('W', e.Where)
 	if e.Position > 0 {
 		field('P', strconv.Itoa(e.Position))
 	}

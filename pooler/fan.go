@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"pgdrover/internal/connect"
+	"pgdrover/shard/copyrows"
 )
 
 // fan is a statement that several shards carry out at once. Each shard's answer is read by a goroutine of its own; whole messages go to
@@ -27,12 +28,14 @@ type fan struct {
 	hide  bool  // no RowDescription: the client has it already, or has not asked for it
 
 	mu        sync.Mutex
-	described []byte     // the RowDescription that the client has, or would have
-	sent      int64      // rows
-	keep      [][][]byte // the rows of each leg, instead of sending them
-	kept      int        // their bytes
-	affected  int64      // what the command tags say together
-	tag       string     // of the first shard, without its count
+	described []byte           // the RowDescription that the client has, or would have
+	sent      int64            // rows
+	keep      [][][]byte       // the rows of each leg, instead of sending them
+	kept      int              // their bytes
+	merger    *copyrows.Merger // of COPY TO STDOUT
+	copying   bool             // its CopyOutResponse was forwarded
+	affected  int64            // what the command tags say together
+	tag       string           // of the first shard, without its count
 	failed    *failure
 	clientErr error
 	cancelled bool
@@ -188,7 +191,7 @@ func (f *fan) take(l *leg, in *inbuf) (over bool, err error) {
 		}
 		if n > len(b) {
 			if n > len(in.b) {
-				if n > maxStmtText {
+				if n > maxRouted {
 					return false, fmt.Errorf("%w: message %q with length %d", errOutOfStep, b[0], n-1)
 				}
 				in.grow(n)
@@ -315,7 +318,17 @@ func (f *fan) message(l *leg, msg []byte) error {
 		if l == f.legs[0] {
 			f.send(msg)
 		}
-	case 'A', 'I', 'n', 's', '1', '2', '3', 't':
+	case 'H':
+		if !f.copying {
+			f.copying = true
+			f.send(msg)
+		}
+	case 'd':
+		if f.merger == nil || f.failed != nil {
+			break
+		}
+		return f.merger.Feed(slices.Index(f.legs, l), msg[headerLen:], f.copyData)
+	case 'A', 'I', 'n', 's', '1', '2', '3', 't', 'c':
 	default:
 		return fmt.Errorf("%w: message %q", errOutOfStep, msg[0])
 	}
@@ -406,4 +419,21 @@ func (c *client) setFan(legs []*leg) {
 	}
 	c.fanned.Store(&servers)
 	c.state.Store(stateActive)
+}
+
+// copyData forwards a piece of a merged COPY. The caller holds mu.
+func (f *fan) copyData(piece []byte) error {
+	f.send(appendMessage(nil, 'd', piece))
+	return nil
+}
+
+// endCopy ends a merged COPY.
+func (f *fan) endCopy() ([]byte, error) {
+	for i := range f.legs {
+		if err := f.merger.End(i, f.copyData); err != nil {
+			return nil, &Error{Severity: "ERROR", Code: "XX000", Message: "shards answer COPY in different ways: " + err.Error()}
+		}
+	}
+	out := append([]byte(nil), 'c', 0, 0, 0, 4)
+	return appendTag(out, f.tag+" "+strconv.FormatInt(f.affected, 10)), nil
 }

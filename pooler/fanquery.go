@@ -8,6 +8,7 @@ import (
 
 	"pgdrover/internal/connect"
 	"pgdrover/shard"
+	"pgdrover/shard/copyrows"
 )
 
 // beginOwn opens a transaction for one statement that has to be atomic over several shards.
@@ -41,18 +42,58 @@ func (m *fanMessages) of(p *shard.Part) []byte {
 		}
 		return appendQuery(nil, string(m.query))
 	}
-	body := string(m.parse)
+	body, bind := string(m.parse), m.bind
 	if p.Text != nil {
 		_, types, _ := cstring(m.parse)
+		if p.Params != nil {
+			types, bind = selectTypes(types, p.Params), selectValues(bind, p.Params)
+		}
 		body = string(p.Text) + "\x00" + string(types)
 	}
-	b := appendParseBody(nil, "", body)
-	at := len(b)
-	b = append(b, 'B', 0, 0, 0, 0, 0, 0)
-	b = append(b, m.bind...)
-	binary.BigEndian.PutUint32(b[at+1:], uint32(len(b)-at-1))
+	b := appendBind(appendParseBody(nil, "", body), bind)
 	b = append(b, 'E', 0, 0, 0, 9, 0, 0, 0, 0, 0)
 	return append(b, 'S', 0, 0, 0, 4)
+}
+
+// selectTypes is the parameter types of a Parse that has only some of the parameters.
+func selectTypes(types []byte, params []int) []byte {
+	n := (len(types) - 2) / 4
+	out := binary.BigEndian.AppendUint16(nil, uint16(len(params)))
+	for _, i := range params {
+		if i < n {
+			out = append(out, types[2+4*i:6+4*i]...)
+		} else {
+			out = append(out, 0, 0, 0, 0)
+		}
+	}
+	return out
+}
+
+// selectValues is the same of a Bind. The message was read before, and is in order.
+func selectValues(bind []byte, params []int) []byte {
+	var p bindParams
+	if p.parse(bind) != nil {
+		return bind
+	}
+	out := binary.BigEndian.AppendUint16(nil, uint16(len(params)))
+	for _, i := range params {
+		format := byte(0)
+		if _, isBinary, _ := p.Param(i); isBinary {
+			format = 1
+		}
+		out = append(out, 0, format)
+	}
+	out = binary.BigEndian.AppendUint16(out, uint16(len(params)))
+	for _, i := range params {
+		v, _, null := p.Param(i)
+		if null {
+			out = append(out, 0xff, 0xff, 0xff, 0xff)
+			continue
+		}
+		out = binary.BigEndian.AppendUint32(out, uint32(len(v)))
+		out = append(out, v...)
+	}
+	return append(out, p.rest...)
 }
 
 // runPlan has the shards of a plan carry it out and returns the CommandComplete, with whatever has to come before it. Rows have
@@ -63,6 +104,8 @@ func (c *client) runPlan(p *shard.Plan, m *fanMessages) ([]byte, error) {
 	case shard.Split:
 	case shard.Everywhere:
 		return c.runEverywhere(p, m)
+	case shard.Explain:
+		return c.runExplain(p, m)
 	default:
 		return nil, errUnplanned(p)
 	}
@@ -74,6 +117,11 @@ func (c *client) runPlan(p *shard.Plan, m *fanMessages) ([]byte, error) {
 	if p.Kind == shard.Split && p.Rows {
 		f.keep = make([][][]byte, len(legs))
 	}
+	if p.Kind == shard.CopyOut {
+		if f.merger, err = copyrows.NewMerger(p.Copy.Options("", 0), len(legs)); err != nil {
+			return nil, err
+		}
+	}
 	err = f.run(func(i int) []byte { return m.of(&p.Parts[i]) })
 	c.disband(legs, err == nil && f.failed == nil)
 	if err != nil {
@@ -81,6 +129,9 @@ func (c *client) runPlan(p *shard.Plan, m *fanMessages) ([]byte, error) {
 	}
 	if err := f.error(); err != nil {
 		return nil, m.positioned(err)
+	}
+	if f.merger != nil {
+		return f.endCopy()
 	}
 	if f.keep != nil {
 		return f.inOrder(p)
@@ -111,7 +162,13 @@ func (c *client) runEverywhere(p *shard.Plan, m *fanMessages) ([]byte, error) {
 		if i == 0 {
 			out = appendTag(nil, f.commandTag())
 		}
-		c.router.tx.ddl = c.router.tx.ddl || changesCatalog(f.tag)
+		switch {
+		case !changesCatalog(f.tag):
+		case c.router.tx.open:
+			c.router.tx.ddl = true
+		default:
+			c.db.ddl.Add(1)
+		}
 	}
 	return out, nil
 }

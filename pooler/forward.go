@@ -364,6 +364,11 @@ func (c *client) passBody() error {
 	n := min(c.body, c.in.len())
 	part := c.in.b[c.in.r : c.in.r+n]
 	c.in.r += n
+	if c.router != nil && c.router.copying != nil {
+		c.router.copying.feed(part)
+		c.body -= n
+		return nil
+	}
 	if c.drop || c.skipToSync {
 		if c.body -= n; c.body == 0 {
 			c.drop = false

@@ -34,6 +34,7 @@ type unitStmt struct {
 // portal is what a Bind has made.
 type portal struct {
 	plan  shard.Plan
+	prep  *shard.Prepared
 	parse []byte // text and parameter types of its statement
 	bind  []byte // of the Bind behind the names
 	done  bool
@@ -80,7 +81,7 @@ func (c *client) routeUnit(stop int) error {
 func (c *client) planUnit(b []byte) (at int, alone bool, err error) {
 	r := c.router
 	tx := &r.tx
-	r.unit, r.inUnit = r.unit[:0], r.inUnit[:0]
+	r.unit, r.inUnit, r.runs = r.unit[:0], r.inUnit[:0], r.runs[:0]
 	if tx.implicit || tx.failed && (len(tx.legs) != 1 || tx.legs[0].srv.tx != 'E') {
 		return 0, false, nil
 	}
@@ -135,9 +136,9 @@ func (c *client) planUnit(b []byte) (at int, alone bool, err error) {
 			if perr != nil {
 				return 0, false, perr
 			}
-			last, have = portal{plan: plan}, true
+			last, have = portal{plan: plan, prep: prep}, true
 			if len(name) > 0 {
-				r.setPortal(name, &portal{plan: plan})
+				r.setPortal(name, &portal{plan: plan, prep: prep})
 			}
 			if at, alone = c.joins(at, &plan); !alone {
 				return 0, false, nil
@@ -150,12 +151,14 @@ func (c *client) planUnit(b []byte) (at int, alone bool, err error) {
 			switch po := r.portals[string(name)]; {
 			case len(name) == 0 && have:
 				r.unit = append(r.unit, last.plan)
+				r.runs = append(r.runs, last.prep)
 			case po == nil:
 			default:
 				if at, alone = c.joins(at, &po.plan); !alone {
 					return 0, false, nil
 				}
 				r.unit = append(r.unit, po.plan)
+				r.runs = append(r.runs, po.prep)
 			}
 		case 'D':
 			if len(body) < 2 {
@@ -294,6 +297,7 @@ func errBroken(typ byte) error {
 // bindParams are the values of a Bind message.
 type bindParams struct {
 	formats []byte // int16 each
+	rest    []byte // the formats of the result
 	values  [][]byte
 }
 
@@ -327,6 +331,7 @@ func (p *bindParams) parse(b []byte) error {
 		p.values = append(p.values, b[:l:l])
 		b = b[l:]
 	}
+	p.rest = b
 	return nil
 }
 
@@ -540,7 +545,7 @@ func (u *pipeline) bind(b []byte) error {
 	if err != nil {
 		return err
 	}
-	r.setPortal(name, &portal{plan: plan, parse: slices.Clone(body), bind: slices.Clone(rest)})
+	r.setPortal(name, &portal{plan: plan, prep: prep, parse: slices.Clone(body), bind: slices.Clone(rest)})
 	u.out = append(u.out, '2', 0, 0, 0, 4)
 	return nil
 }
@@ -633,6 +638,7 @@ func (u *pipeline) execute(b []byte) error {
 			Hint: "Fetch all rows at once (fetch size 0), or use LIMIT and OFFSET.",
 		}
 	}
+	c.router.runs = append(c.router.runs[:0], po.prep)
 	c.begin()
 	defer func() { c.queryDone(now()) }()
 	if p.NoTx && !c.router.tx.open {

@@ -15,16 +15,18 @@ import (
 // pool of a plain session: it plans each statement and says which shard's server is linked when the unit is forwarded.
 // A statement for one shard then goes the way of every other statement; those for several are carried out by fan.
 type router struct {
-	pools []*pool      // by shard
-	of    *sharding    // whose shards they are
-	env   shard.Env    // what plans depend on
-	envOf env          // the parameters that env was made of
-	known bool         // env is up to date but for envOf
-	last  int          // shard that was used last
-	tx    shardTx      // the transaction block, if one is open
-	hint  shard.Hint   // SET pgdrover.shard
-	ddl   uint64       // database.ddl before the unit under way
-	unit  []shard.Plan // what the unit under way does, when the server has to say whether it did
+	pools   []*pool      // by shard
+	of      *sharding    // whose shards they are
+	env     shard.Env    // what plans depend on
+	envOf   env          // the parameters that env was made of
+	known   bool         // env is up to date but for envOf
+	last    int          // shard that was used last
+	tx      shardTx      // the transaction block, if one is open
+	hint    shard.Hint   // SET pgdrover.shard
+	ddl     uint64       // database.ddl before the unit under way
+	unit    []shard.Plan // what the unit under way does, when the server has to say whether it did
+	copying *copyIn      // COPY FROM STDIN to several shards, while it goes on
+	runs    []timedPlan  // what the unit under way runs, for SHOW PLANS
 	extended
 }
 
@@ -56,6 +58,12 @@ func (r *router) pool(shard int) *pool { return r.pools[shard] }
 // route takes b[r:end] of the client to where it belongs. It is handle for sharded databases.
 func (c *client) route(end int) error {
 	for c.in.r < end {
+		if c.router.copying != nil {
+			if err := c.copyRouted(end); err != nil || c.body > 0 {
+				return err
+			}
+			continue
+		}
 		if c.duplex != nil || c.copyIn || c.copyBoth {
 			if c.copyIn || c.copyBoth { // a COPY with one shard
 				return c.handle(end)
@@ -167,6 +175,7 @@ func (c *client) routeQuery(stop int) error {
 	if i := bytes.IndexByte(text, 0); i >= 0 {
 		text = text[:i]
 	}
+	c.router.runs = c.router.runs[:0]
 	p, err := c.planner()
 	if err != nil {
 		return c.reject(stop, err)
@@ -174,6 +183,9 @@ func (c *client) routeQuery(stop int) error {
 	stmts, err := p.Query(context.Background(), c.environment(), text)
 	if err != nil {
 		return c.reject(stop, err)
+	}
+	for i := range stmts {
+		c.router.runs = append(c.router.runs, &stmts[i])
 	}
 	switch len(stmts) {
 	case 0:

@@ -17,7 +17,7 @@ import (
 )
 
 // sharding is what a sharded database has for one map: a planner, made when the first statement comes, because the catalogs are read
-// over a client's own server.
+// over a client's own server. A reload makes a new one, so that the catalogs are read again.
 type sharding struct {
 	m     *shard.Map
 	cache *shard.Cache // of plans; outlives maps
@@ -77,30 +77,35 @@ func (c *client) plannerFor(sh *sharding) (*planner, error) {
 	if p := sh.planner.Load(); p != nil && (p.ddl == c.db.ddl.Load() || c.router.tx.open) {
 		return p, nil
 	}
+	return c.p.readPlanner(c.db, sh, func(i int) (*catalog.Catalog, error) { return c.loadCatalog(c.router.pool(i)) })
+}
+
+// readPlanner makes the planner for the database as it is now, unless another goroutine has. read returns the catalogs of a shard.
+func (p *Pooler) readPlanner(d *database, sh *sharding, read func(i int) (*catalog.Catalog, error)) (*planner, error) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	ddl := c.db.ddl.Load()
-	if p := sh.planner.Load(); p != nil && p.ddl == ddl {
-		return p, nil
+	ddl := d.ddl.Load()
+	if pl := sh.planner.Load(); pl != nil && pl.ddl == ddl {
+		return pl, nil
 	}
 	cats := make([]catalog.Shard, len(sh.m.Shards()))
 	for i, name := range sh.m.Shards() {
-		cat, err := c.loadCatalog(c.router.pool(i))
+		cat, err := read(i)
 		if err != nil {
 			return nil, err
 		}
 		cats[i] = catalog.Shard{Name: name, Catalog: cat}
 	}
-	conf := c.db.conf.Load()
+	conf := d.conf.Load()
 	cat := catalog.Combine(cats[0].Catalog, cats[1:]...)
 	problems := catalog.Check(cat, listed(sh.m), func(n catalog.Name) (catalog.Placement, bool) { return placement(sh.m, conf, n) }, conf.Waive)
 	for _, pr := range problems {
-		c.p.log.Warn().Str("database", c.db.name).Str("table", pr.Relation.String()).Str("check", pr.Code).Msg(pr.Message)
+		p.log.Warn().Str("database", d.name).Str("table", pr.Relation.String()).Str("check", pr.Code).Msg(pr.Message)
 	}
-	p := &planner{DB: shard.NewDB(sh.m, cat, sh.cache, conf.ShardLocal...), ddl: ddl, problems: problems}
-	p.Refuse(problems)
-	sh.planner.Store(p)
-	return p, nil
+	pl := &planner{DB: shard.NewDB(sh.m, cat, sh.cache, conf.ShardLocal...), ddl: ddl, problems: problems}
+	pl.Refuse(problems)
+	sh.planner.Store(pl)
+	return pl, nil
 }
 
 func listed(m *shard.Map) []catalog.Name {
@@ -151,16 +156,20 @@ func (c *client) loadCatalog(pl *pool) (*catalog.Catalog, error) {
 	c.unlink()
 	if err != nil {
 		s.close("reading the catalogs failed: " + err.Error())
-		var pe *pgconn.PgError
-		if errors.As(err, &pe) {
-			return nil, &Error{
-				Severity: "ERROR", Code: pe.Code, Message: "the catalogs of shard " + pl.key.shard + " cannot be read: " + pe.Message, Detail: pe.Detail, Hint: pe.Hint,
-			}
-		}
-		return nil, errShardGone(pl.key.shard, err)
+		return nil, catalogError(pl.key.shard, err)
 	}
 	pl.release(s)
 	return cat, nil
+}
+
+func catalogError(shard string, err error) error {
+	var pe *pgconn.PgError
+	if errors.As(err, &pe) {
+		return &Error{
+			Severity: "ERROR", Code: pe.Code, Message: "the catalogs of shard " + shard + " cannot be read: " + pe.Message, Detail: pe.Detail, Hint: pe.Hint,
+		}
+	}
+	return errShardGone(shard, err)
 }
 
 // lend lends the connection to a driver.

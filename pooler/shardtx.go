@@ -33,6 +33,8 @@ type leg struct {
 	pool  *pool
 	srv   *server
 	wrote bool
+	// copying: it reads CopyData, and cannot be asked anything. What a COPY over shards may need was asked before.
+	copying bool
 }
 
 // saying is a statement that every shard of the transaction has to hear: SAVEPOINT, or SET.

@@ -63,6 +63,8 @@ func (t *turn) carryOut(p *shard.Plan) error {
 		return t.forward(c.anyShard(), p)
 	case shard.Command:
 		return t.control(p)
+	case shard.CopyIn:
+		return t.copyFrom(p)
 	}
 	if t.unit != nil {
 		return t.fan(p)

@@ -55,28 +55,38 @@ func (c *client) mayWrite(l *leg) error {
 		return nil
 	}
 	for _, o := range tx.legs {
-		if !o.wrote && o != l || now() < o.pool.twoPhaseOK.Load() {
-			continue
-		}
-		var missing []string
-		err := o.srv.exchangeIn('T', appendQuery(nil, catalog.TwoPhaseMissing), syncTimeout, func(typ byte, body []byte) error {
-			if f, err := dataRow(body); typ == 'D' && err == nil && len(f) == 1 && f[0] != nil {
-				missing = append(missing, *f[0])
-			}
-			return nil
-		})
-		if err != nil {
-			return errShardGone(o.pool.key.shard, err)
-		}
-		if len(missing) > 0 {
-			return &Error{
-				Severity: "ERROR", Code: "0A000", Message: fmt.Sprintf("shard %q cannot take part in a transaction that writes to several shards", o.pool.key.shard),
-				Detail: strings.ToUpper(missing[0][:1]) + missing[0][1:] + strings.Join(append([]string{""}, missing[1:]...), "; ") + ".",
-				Hint:   fmt.Sprintf("SHOW TWO_PHASE on the admin database prints the SQL that every shard of %q needs.", c.db.name),
+		if (o.wrote || o == l) && !o.copying {
+			if err := c.twoPhaseReady(o); err != nil {
+				return err
 			}
 		}
-		o.pool.twoPhaseOK.Store(now() + int64(twoPhaseFor))
 	}
+	return nil
+}
+
+// twoPhaseReady reports what a shard that is in the transaction lacks for committing in two phases.
+func (c *client) twoPhaseReady(o *leg) error {
+	if now() < o.pool.twoPhaseOK.Load() {
+		return nil
+	}
+	var missing []string
+	err := o.srv.exchangeIn('T', appendQuery(nil, catalog.TwoPhaseMissing), syncTimeout, func(typ byte, body []byte) error {
+		if f, err := dataRow(body); typ == 'D' && err == nil && len(f) == 1 && f[0] != nil {
+			missing = append(missing, *f[0])
+		}
+		return nil
+	})
+	if err != nil {
+		return errShardGone(o.pool.key.shard, err)
+	}
+	if len(missing) > 0 {
+		return &Error{
+			Severity: "ERROR", Code: "0A000", Message: fmt.Sprintf("shard %q cannot take part in a transaction that writes to several shards", o.pool.key.shard),
+			Detail: strings.ToUpper(missing[0][:1]) + missing[0][1:] + strings.Join(append([]string{""}, missing[1:]...), "; ") + ".",
+			Hint:   fmt.Sprintf("ALTER DATABASE %s INSTALL TWO PHASE FOR %s on the admin database installs it; SHOW TWO PHASE OF %[1]s FOR %[2]s prints the SQL for every shard.", quoteIdent(c.db.name), quoteIdent(o.pool.key.user)),
+		}
+	}
+	o.pool.twoPhaseOK.Store(now() + int64(twoPhaseFor))
 	return nil
 }
 

@@ -41,9 +41,7 @@ type analysis struct {
 	pinned       *Error // it must be pinned to one shard by a sharded table
 	one          *Error // it must run on one shard
 	moving       string // what makes it differ from run to run or shard to shard, "" if nothing does
-	fromTables   bool   // it reads anything but the table that it writes
 	writes       bool
-	locks        bool
 	referenceTo  *rel // the reference table that it writes
 	inserts      []*insertFact
 	keySets      []keySet

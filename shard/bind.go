@@ -80,8 +80,11 @@ func (b *binding) literal(sh *shape, s *source) (hash.Value, readOutcome) {
 		return v.Clone(), out
 	}
 	raw, ok := b.stringValue(l)
-	if !ok {
+	switch {
+	case !ok && sh.utf8:
 		return hash.Value{}, readNone
+	case !ok: // an escape that is no UTF-8 may be right in the server's encoding
+		return hash.Value{}, readUnsure
 	}
 	return parse(sh, s.typ, raw, false)
 }
@@ -149,8 +152,7 @@ func (sh *shape) bind(b *binding) (Plan, error) {
 	switch {
 	case err != nil:
 	case sh.explain:
-		inner := plan
-		return Plan{Kind: Explain, Tier: inner.Tier, Parts: inner.Parts, Limit: -1, Writes: inner.Writes, Rows: true, Inner: &inner, Key: inner.Key}, nil
+		return sh.explained(plan)
 	case sh.cursor && plan.Kind == Anywhere:
 		plan.Kind = Forward // the cursor must be found again
 	}

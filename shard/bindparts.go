@@ -186,7 +186,7 @@ func (b *binding) array(sh *shape, s *source, values []hash.Value) ([]hash.Value
 	case sourceLiteral:
 		v, ok := b.stringValue(b.literals[s.index])
 		if !ok {
-			return values, true // every server rejects it
+			return values, sh.utf8 // every server rejects it
 		}
 		raw = v
 	case sourceParam:

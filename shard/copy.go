@@ -74,10 +74,11 @@ func (a *analysis) copyOut(sh *shape, r *rel, format CopyFormat) {
 
 // copyIn finds where the key is in a row.
 func (a *analysis) copyIn(sh *shape, r *rel, columns []*catalog.Column, format CopyFormat) {
-	p := Plan{Kind: CopyIn, Tier: 2, Writes: true, Copy: &Copy{Table: r.table, Columns: len(columns), Format: format}}
+	p := Plan{Kind: CopyIn, Tier: 2, Writes: true, Copy: &Copy{Table: r.table, Format: format}}
 	given := map[string]bool{}
 	for _, c := range columns {
 		given[c.Name] = true
+		p.Copy.Columns = append(p.Copy.Columns, c.Name)
 	}
 	for i := range r.relation.Columns {
 		if c := &r.relation.Columns[i]; !given[c.Name] && c.Generated == 0 {
@@ -95,6 +96,7 @@ func (a *analysis) copyIn(sh *shape, r *rel, columns []*catalog.Column, format C
 			return
 		}
 		p.Key = r.table.Key.Name
+		p.Copy.assign = assigns(r)
 		for _, name := range r.table.Columns {
 			at := -1
 			for i, c := range columns {

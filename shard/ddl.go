@@ -161,6 +161,10 @@ func uniqueHasKey(c *pg.Constraint, column string, t *Table) bool {
 // alterTable handles ALTER TABLE. Columns that carry a key stay as they are.
 func (a *analysis) alterTable(s *pg.AlterTableStmt, sh *shape) {
 	v := s.GetRelation()
+	if s.GetObjtype() == pg.ObjectType_OBJECT_INDEX && a.placedApart() {
+		sh.refused(refuse(RefuseMixedDDL, "ALTER INDEX"))
+		return
+	}
 	t := a.listedTable(v)
 	for _, n := range s.GetCmds() {
 		c := n.GetAlterTableCmd()
@@ -221,6 +225,8 @@ func (a *analysis) rename(s *pg.RenameStmt, sh *shape) {
 	}
 	t := a.listedTable(v)
 	switch {
+	case s.GetRenameType() == pg.ObjectType_OBJECT_INDEX && a.placedApart():
+		sh.refused(refuse(RefuseMixedDDL, "ALTER INDEX"))
 	case t != nil && s.GetRenameType() == pg.ObjectType_OBJECT_TABLE:
 		sh.refused(refuse(RefuseKeySchema, "ALTER TABLE … RENAME"))
 	case t != nil && s.GetRenameType() == pg.ObjectType_OBJECT_COLUMN && slices.Contains(t.Columns, s.GetSubname()):
@@ -255,17 +261,20 @@ func (a *analysis) drop(s *pg.DropStmt, sh *shape) {
 	}
 }
 
-// dropIndex goes to the shard of indexes of a schema that is placed as a whole; the catalog has no indexes, so any other index may be of a
-// table on default_shard.
+// dropIndex runs everywhere, which is an error on shards that lack the index: with tables on one shard only IF EXISTS is certain.
 func (a *analysis) dropIndex(s *pg.DropStmt, sh *shape) {
-	if _, ok := a.m.DefaultShard(); ok || len(a.m.Schemas()) > 0 {
-		if !s.GetMissingOk() {
-			sh.refused(refuse(RefuseMixedDDL, "DROP INDEX without IF EXISTS"))
-			sh.plan.NoTx = s.GetConcurrent()
-			return
-		}
+	if a.placedApart() && !s.GetMissingOk() {
+		sh.plan.NoTx = s.GetConcurrent()
+		sh.refused(refuse(RefuseMixedDDL, "DROP INDEX without IF EXISTS"))
+		return
 	}
 	a.everywhere(sh, s.GetConcurrent())
+}
+
+// placedApart says that some tables are on one shard only. The catalog has no indexes, so that nobody knows which an index is of.
+func (a *analysis) placedApart() bool {
+	_, ok := a.m.DefaultShard()
+	return ok || len(a.m.Schemas()) > 0
 }
 
 // rangeOf makes a table name of its parts; nil if there are too many.

@@ -105,7 +105,9 @@ func (db *DB) hint(env *Env, comment sqlparse.Hint, sh *shape, plan Plan, err er
 	conflict := func() (Plan, error) { return Plan{}, refuse(RefuseHintConflict, "\""+db.m.Shards()[at]+"\"") }
 	if plan.Kind == Explain && plan.Inner != nil {
 		inner, err := db.hint(env, comment, sh, *plan.Inner, nil)
-		plan.Inner = &inner
+		if err == nil {
+			plan.explains(&inner)
+		}
 		return plan, err
 	}
 	switch plan.Kind {

@@ -34,8 +34,14 @@ type rowValue struct {
 // rowForm is a row that was planned, and where its key is.
 type rowForm struct {
 	shape *shape
-	cells []int // for each column of the key the cell that has it, or -1
+	keys  []rowKey // for each column of the key
 	entry *cacheEntry
+}
+
+// rowKey is where a row has a key's value.
+type rowKey struct {
+	cell       int // -1: it is part of the form
+	start, end int // of a literal in a cell that is more, as in '5'::bigint
 }
 
 // longInsert plans an INSERT of several rows; nil if it must be parsed whole.
@@ -58,6 +64,9 @@ func (db *DB) longInsert(ctx context.Context, env *Env, w *workspace, s *sqlpars
 					return nil
 				}
 				seen[c.Parameter] = true
+			}
+			if c.Kind == sqlparse.CellOther && !simple && !parametersOnce(text[c.Start:c.End], seen, backslashes) {
+				return nil
 			}
 			signature = appendSignature(signature, c, text, params)
 		}
@@ -123,36 +132,65 @@ func (db *DB) rowForm(ctx context.Context, env *Env, w *workspace, text []byte, 
 	lits := f.LiteralsOf(&f.Statements[0])
 	shift := row.Start - (head - s.First) // from places in one to places in text
 	for _, src := range e.shape.inserts[0].rows[0] {
-		at := -1
+		k := rowKey{cell: -1}
 		for i := range w.cells {
 			c := &w.cells[i]
 			switch {
-			case src.kind == sourceLiteral && c.Kind == sqlparse.CellLiteral && int(lits[src.index].Start)+shift == int(c.Literal.Start),
-				src.kind == sourceParam && c.Kind == sqlparse.CellParameter && c.Parameter == src.index+1:
-				at = i
+			case src.kind == sourceParam && c.Kind == sqlparse.CellParameter && c.Parameter == src.index+1:
+				k.cell = i
+			case src.kind == sourceLiteral:
+				l := &lits[src.index]
+				if start := int(l.Start) + shift; start >= c.Start && start < c.End {
+					k = rowKey{cell: i, start: start - c.Start, end: int(l.End) + shift - c.Start}
+				}
 			}
 		}
-		if at < 0 && (src.kind == sourceLiteral || src.kind == sourceParam) {
-			return nil // a cast of a constant, say: the value is not in a cell of its own
+		if k.cell < 0 && src.kind == sourceLiteral {
+			return nil
 		}
-		form.cells = append(form.cells, at)
+		form.keys = append(form.keys, k)
 	}
 	return form
 }
 
-// read returns the key's values in a row of this form.
-func (f *rowForm) read(cells []sqlparse.Cell) []rowValue {
-	values := make([]rowValue, len(f.cells))
-	for k, at := range f.cells {
-		v := rowValue{source: f.shape.inserts[0].rows[0][k]}
-		switch {
-		case at < 0:
-		case v.source.kind == sourceLiteral:
-			v.literal, v.source.index = cells[at].Literal, 0
-		case v.source.kind == sourceParam:
-			v.source.index = cells[at].Parameter - 1
+// parametersOnce notes the parameters of an expression; it is false if one of them was seen before.
+func parametersOnce(text []byte, seen map[int]bool, backslashes bool) bool {
+	lx := sqlparse.Lexer{Text: text, Backslashes: backslashes}
+	for {
+		t := lx.NextCode()
+		switch t.Kind {
+		case sqlparse.EndOfText, sqlparse.Invalid:
+			return true
+		case sqlparse.Parameter:
+			n := 0
+			for _, c := range text[t.Start+1 : t.End] {
+				n = n*10 + int(c-'0')
+			}
+			if seen[n] {
+				return false
+			}
+			seen[n] = true
 		}
-		values[k] = v
+	}
+}
+
+// read returns the key's values in a row of this form. A cell that is no constant by itself is the same text in every row of the form.
+func (f *rowForm) read(cells []sqlparse.Cell) []rowValue {
+	values := make([]rowValue, len(f.keys))
+	for i, k := range f.keys {
+		v := rowValue{source: f.shape.inserts[0].rows[0][i]}
+		switch {
+		case k.cell < 0:
+		case v.source.kind == sourceParam:
+			v.source.index = cells[k.cell].Parameter - 1
+		case cells[k.cell].Kind == sqlparse.CellLiteral:
+			v.literal, v.source.index = cells[k.cell].Literal, 0
+		default:
+			c := &cells[k.cell]
+			v.literal = sqlparse.Literal{Start: int32(c.Start + k.start), End: int32(c.Start + k.end), Class: v.source.class}
+			v.source.index = 0
+		}
+		values[i] = v
 	}
 	return values
 }

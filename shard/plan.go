@@ -92,7 +92,7 @@ type Plan struct {
 	Offset  int64  // Gather: rows to leave out first
 	Order   []int  // Split: for each row of the statement, the index in Parts it went to
 	Text    string // Command: the statement, for shards that join later
-	Name    string // savepoint, prepared statement, cursor, transaction id
+	Name    string // savepoint, prepared statement, cursor, transaction id; Explain: the format
 	Local   bool   // Set and SetHint: SET LOCAL
 	Chain   bool   // Commit and Rollback: AND CHAIN
 	NoTx    bool   // Everywhere: cannot run in a transaction block
@@ -130,8 +130,10 @@ type Move struct {
 type Copy struct {
 	Table      *Table
 	KeyColumns []int // positions of the key's columns in a row, from 0
-	Columns    int   // fields of a row
+	Columns    []string // names of a row's fields
 	Format     CopyFormat
+
+	assign []keyAssign
 }
 
 // CopyFormat are the options of a COPY that change how a row is read (PostgreSQL manual, COPY).

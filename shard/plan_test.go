@@ -413,7 +413,7 @@ func (fx *fixture) describePlan(p *Plan) string {
 		s += fmt.Sprint(" offset ", p.Offset)
 	}
 	if p.Copy != nil {
-		s += fmt.Sprintf(" key at %v of %d", p.Copy.KeyColumns, p.Copy.Columns)
+		s += fmt.Sprintf(" key at %v of %d", p.Copy.KeyColumns, len(p.Copy.Columns))
 	}
 	for _, f := range []struct {
 		set  bool

@@ -327,7 +327,7 @@ func (a *analysis) limitClause(n *pg.SelectStmt, s *scope) {
 func (a *analysis) locking(n *pg.SelectStmt, q *query, s *scope) {
 	for _, l := range n.GetLockingClause() {
 		s.query.stand(RefuseLocking, "")
-		a.locks, a.writes = true, true
+		a.writes = true
 		var of []string
 		for _, r := range l.GetLockingClause().GetLockedRels() {
 			a.saw("RangeVar")

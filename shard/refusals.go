@@ -102,6 +102,8 @@ const (
 	RefuseMixedDDL       = "DDL on tables of different shards"
 	RefuseCreateAs       = "CREATE TABLE AS"
 	RefuseExplain        = "EXPLAIN of a command"
+	RefuseExplainWrite   = "EXPLAIN ANALYZE of a write on several shards"
+	RefuseExplainFormat  = "EXPLAIN (FORMAT …) over several shards"
 	RefuseCopy           = "COPY"
 	RefuseCopyFile       = "COPY with a file or program"
 	RefuseCurrentOf      = "WHERE CURRENT OF"
@@ -181,6 +183,8 @@ var refusals = [...]refusal{
 	{RefuseMixedDDL, codeNotSupported, "%s of tables that are on different shards", "", "Use one statement for each table."},
 	{RefuseCreateAs, codeNotSupported, "%s", "Nobody knows how the rows are to be sharded.", "CREATE TABLE first, then INSERT … SELECT."},
 	{RefuseExplain, codeNotSupported, "EXPLAIN of this command", "", hintShard},
+	{RefuseExplainWrite, codeNotSupported, "EXPLAIN ANALYZE of a write on several shards", "It would carry the write out.", "Use EXPLAIN without ANALYZE, or name the shard with /* shard=name */."},
+	{RefuseExplainFormat, codeNotSupported, "EXPLAIN (FORMAT %s) over several shards", "Several plans are not one document.", "Use FORMAT TEXT, or name the shard with /* shard=name */."},
 	{RefuseCopy, codeNotSupported, "COPY: %s", "", hintShard},
 	{RefuseCopyFile, codeNotSupported, "COPY with a server's file or program", "", "Use COPY … FROM STDIN or TO STDOUT."},
 	{RefuseCurrentOf, codeNotSupported, "WHERE CURRENT OF", "", "Use the primary key and the sharding key."},

@@ -32,6 +32,8 @@ type shape struct {
 	shards   int        // of the map
 	cursor   bool       // DECLARE: it must name a shard
 	explain  bool       // EXPLAIN
+	analyze  bool       // EXPLAIN ANALYZE
+	format   string     // of EXPLAIN
 	fast     bool       // one table, one pin for each column of its key, nothing else
 
 	fixed []int // literals that the plan has read, by ordinal
@@ -123,8 +125,7 @@ func (a *analysis) finish(sh *shape, counts map[protoreflect.Name]int, q *query)
 	}
 	a.planReference(sh)
 	a.planMulti(sh, q, planOf)
-	sh.fast = len(sh.rels) == 1 && len(sh.inserts) == 0 && len(sh.keySets) == 0 && len(sh.singles) == 0 && !sh.catalogs &&
-		len(sh.rels[0].combos) == 1 && simpleCombo(sh.rels[0].combos[0])
+	sh.fast = len(sh.inserts) == 0 && len(sh.keySets) == 0 && len(sh.singles) == 0 && !sh.catalogs && sh.sameCombo()
 	for n := range a.fixed {
 		sh.fixed = append(sh.fixed, n)
 	}
@@ -138,6 +139,24 @@ func (sh *shape) addKeyName(name string) {
 	case sh.key != name:
 		sh.key += ", " + name
 	}
+}
+
+// sameCombo says that one key pins all tables, by one value for each of its columns.
+func (sh *shape) sameCombo() bool {
+	if len(sh.rels) == 0 {
+		return false
+	}
+	first := &sh.rels[0]
+	if len(first.combos) == 0 || !simpleCombo(first.combos[0]) {
+		return false
+	}
+	for i := range sh.rels {
+		r := &sh.rels[i]
+		if r.table.Key != first.table.Key || len(r.combos) != 1 || !slices.Equal(r.combos[0], first.combos[0]) {
+			return false
+		}
+	}
+	return true
 }
 
 func simpleCombo(c []*pin) bool {
@@ -304,7 +323,7 @@ func (a *analysis) planReference(sh *shape) {
 func (a *analysis) planMulti(sh *shape, q *query, planOf map[*rel]int) {
 	if len(sh.inserts) > 0 {
 		sh.split = a.valuesInsert && len(sh.inserts) == 1 && len(sh.rels) == 0 && q.state.stands == ""
-		sh.multi = refuse(RefuseCross, "")
+		sh.multi = refuse(RefuseWriteScatter, "this form of VALUES")
 		if q.state.stands != "" {
 			sh.multi = refuse(q.state.stands, q.state.standsArg)
 		}

@@ -174,36 +174,6 @@ func (a *analysis) declare(s *pg.DeclareCursorStmt, sh *shape) {
 	}
 }
 
-// explain handles EXPLAIN of a query or a write.
-func (a *analysis) explain(s *pg.ExplainStmt, sh *shape) {
-	if e := checkOptions(s.GetOptions()); e != nil {
-		sh.refused(e)
-		return
-	}
-	switch s.GetQuery().GetNode().(type) {
-	case *pg.Node_SelectStmt, *pg.Node_InsertStmt, *pg.Node_UpdateStmt, *pg.Node_DeleteStmt:
-		a.dml(s.GetQuery(), sh)
-	default:
-		sh.refused(refuse(RefuseExplain, ""))
-		return
-	}
-	sh.plan.Rows = true
-	sh.explain = true
-	if sh.limit != nil && sh.limit.rewrites() {
-		sh.driver, sh.multi, sh.limit = -1, refuse(RefuseExplain, ""), nil
-	}
-}
-
-// checkOptions accepts options whose values are constants.
-func checkOptions(list []*pg.Node) *Error {
-	for _, n := range list {
-		if n.GetDefElem() == nil {
-			return refuse(RefuseNode, "an option")
-		}
-	}
-	return nil
-}
-
 // relationsCommand handles a command with a list of tables: all of one shard, or all of every shard.
 func (a *analysis) relationsCommand(sh *shape, what string, list []*pg.Node, noTx bool) {
 	a.tablesCommand(sh, what, rangeVars(list), noTx)

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 
+	"pgdrover/internal/config"
 	"pgdrover/internal/pgtest"
 )
 
@@ -44,6 +45,13 @@ func Run(ctx context.Context, out io.Writer, start StartFunc) (err error) {
 	if err := os.WriteFile(path, configFile(dir, port, server.Port), 0o600); err != nil {
 		return fmt.Errorf("writing the demo's configuration: %w", err)
 	}
+	conf, _, err := config.Load(path)
+	if err != nil {
+		return fmt.Errorf("reading the demo's configuration: %w", err)
+	}
+	if err := fillShards(ctx, server, conf.Databases[sharded]); err != nil {
+		return explain(ctx, err)
+	}
 	stop, err := start(ctx, path)
 	if err != nil {
 		return explain(ctx, fmt.Errorf("starting pgdrover with %s: %w", path, err))
@@ -69,8 +77,11 @@ func explain(ctx context.Context, err error) error {
 // startServer starts a PostgreSQL with the demo's users and the shop.
 func startServer(ctx context.Context) (*pgtest.Cluster, error) {
 	server, err := pgtest.New(ctx, pgtest.Options{
-		Users:     []pgtest.User{{Name: demoUser, Password: demoPassword}, {Name: appUser, Password: appPassword}},
-		Databases: []pgtest.Database{{Name: database, Owner: demoUser}},
+		Users: []pgtest.User{
+			{Name: demoUser, Password: demoPassword}, {Name: appUser, Password: appPassword}, {Name: recoveryUser, Password: recoveryPassword},
+		},
+		Databases: append([]pgtest.Database{{Name: database, Owner: demoUser}}, shardDatabases()...),
+		Settings:  map[string]string{"max_prepared_transactions": "20"}, // for transactions over several shards
 	})
 	if err != nil {
 		return nil, err

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -15,6 +16,7 @@ import (
 
 	"pgdrover/internal/config"
 	"pgdrover/internal/pgtest"
+	"pgdrover/shard"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -54,6 +56,7 @@ func TestRunShowsWhatWorksAndLeavesNothing(t *testing.T) {
 				t.Errorf("%s sees %q rows, want 2000", user, got)
 			}
 		}
+		checkShards(t, cfg)
 		cancel()
 		return func() { stopped = true }, nil
 	})
@@ -65,6 +68,7 @@ func TestRunShowsWhatWorksAndLeavesNothing(t *testing.T) {
 	}
 	for _, want := range []string{
 		"PGPASSWORD=demo psql -h 127.0.0.1 -p ", " -U demo demo\n", " -U admin pgdrover -c 'SHOW POOLS'\n",
+		" -U demo shop\n", "CREATE SHARD c ON DATABASE shop (dbname 'shop_c');",
 		"$EDITOR " + filepath.Join(dir, "config.toml"), "^C stops both",
 	} {
 		if !strings.Contains(out.String(), want) {
@@ -77,6 +81,58 @@ func TestRunShowsWhatWorksAndLeavesNothing(t *testing.T) {
 	if c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", serverPort)); err == nil {
 		_ = c.Close()
 		t.Error("PostgreSQL still runs")
+	}
+}
+
+// checkShards looks whether the shards hold together what they should, and nothing that is not theirs.
+func checkShards(t *testing.T, cfg *config.Config) {
+	db := cfg.Databases[sharded]
+	m, err := shard.NewMap(db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := m.Shards(); !slices.Equal(got, shardNames[:len(shardNames)-1]) {
+		t.Errorf("the map has the shards %v", got)
+	}
+	on := func(name, sql string) string {
+		return strings.TrimSpace(pgtest.MustPsql(t, pgtest.ConnString([][2]string{
+			{"host", db.Hosts[0]},
+			{"port", fmt.Sprint(db.Port)},
+			{"dbname", sharded + "_" + name},
+			{"user", demoUser},
+			{"password", demoPassword},
+		}), sql, "-At", "-F", " "))
+	}
+	var sum [3]int
+	for _, name := range shardNames {
+		var n [3]int
+		_, err := fmt.Sscan(on(name, "SELECT (SELECT count(*) FROM customers), (SELECT count(*) FROM orders), (SELECT count(*) FROM order_items)"), &n[0], &n[1], &n[2])
+		if empty := n[0] == 0; err != nil || empty != (name == "c") {
+			t.Errorf("shard %s has %v rows, %v", name, n, err)
+		}
+		for i := range sum {
+			sum[i] += n[i]
+		}
+		if got := on(name, "SELECT count(*) FROM pg_constraint WHERE conname = 'pgdrover_key' AND convalidated"); got != "3" {
+			t.Errorf("shard %s guards %s tables, want 3", name, got)
+		}
+	}
+	if want := [3]int{200, 1000, 2000}; sum != want {
+		t.Errorf("the shards have %v rows together, want %v", sum, want)
+	}
+	var updated []int
+	for _, s := range statements {
+		var id string
+		if _, err := fmt.Sscanf(s, "UPDATE customers SET name = '%3s' WHERE id = %1s;", new(string), &id); err == nil {
+			at, ok, err := m.Key("customer").LocateText(id)
+			if err != nil || !ok {
+				t.Fatalf("customer %s: %v, %v", id, ok, err)
+			}
+			updated = append(updated, at)
+		}
+	}
+	if len(updated) != 2 || updated[0] == updated[1] {
+		t.Errorf("the transaction over two shards updates customers of the shards %v", updated)
 	}
 }
 

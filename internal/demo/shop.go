@@ -9,6 +9,9 @@ const (
 	appPassword   = "app"
 	adminUser     = "admin"
 	adminPassword = "admin"
+
+	recoveryUser     = "recovery"
+	recoveryPassword = "recovery"
 )
 
 // shop is the content of the demo's database.

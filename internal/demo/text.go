@@ -36,14 +36,38 @@ pool_size = 2                     # this user gets fewer server connections
 [users.%s]
 password = %s
 
+[users.%s]                  # finishes transactions over several shards that were interrupted
+password = %s
+
 # Clients that ask for "%s" get to this server.
 [databases.%s]
 host = "127.0.0.1"
 port = %d
+
+# "%s" is spread over two shards: here two databases of the one server, in earnest two servers.
+[databases.%s]
+host = "127.0.0.1"                # what a shard does not say itself is as here
+port = %d
+reference_tables = ["countries"]  # the same rows on every shard
+recovery_user    = "%s"
+
+[[databases.%s.shards]]
+name   = "a"
+dbname = "shop_a"
+
+[[databases.%s.shards]]
+name   = "b"
+dbname = "shop_b"
+
+# The rows of a customer are on one shard, in all three tables: the one that PostgreSQL's hash of the key says.
+[databases.%s.keys.customer]
+type    = "bigint"
+columns = { customers = "id", orders = "customer_id", order_items = "customer_id" }
 `,
 		port, strconv.Quote(dir), strconv.Quote(adminUser),
 		demoUser, strconv.Quote(demoPassword), appUser, strconv.Quote(appPassword), adminUser, strconv.Quote(adminPassword),
-		database, database, serverPort)
+		recoveryUser, strconv.Quote(recoveryPassword),
+		database, database, serverPort, sharded, sharded, serverPort, recoveryUser, sharded, sharded, sharded)
 }
 
 // A printer writes until the first error, which it keeps.
@@ -66,6 +90,26 @@ type guide struct {
 	noPsql           bool
 }
 
+// statements are worth trying in the sharded database.
+var statements = []string{
+	"SELECT name, country FROM customers WHERE id = 42;                   -- one shard",
+	"SELECT id, name FROM customers WHERE country = 'ke' LIMIT 5;         -- both, one result",
+	"SELECT country, count(*) FROM customers GROUP BY country;            -- refused: see the HINT",
+	"INSERT INTO orders (customer_id) VALUES (42) RETURNING id;           -- unique over shards",
+	"BEGIN;                                                               -- both, all or nothing",
+	"UPDATE customers SET name = 'Ann' WHERE id = 1;",
+	"UPDATE customers SET name = 'Bob' WHERE id = 3;",
+	"COMMIT;",
+}
+
+// adminStatements are worth trying in the admin database.
+var adminStatements = []string{
+	"SHOW SHARDS;",
+	"ROUTE shop 'SELECT * FROM orders WHERE customer_id = 42';",
+	"CREATE SHARD c ON DATABASE shop (dbname 'shop_c');",
+	"SHOW PLACEMENT;",
+}
+
 func (p *printer) guide(g guide) {
 	psql := func(user, password, args string) {
 		p.line("  PGPASSWORD=%s psql -h 127.0.0.1 -p %d -U %s %s", password, g.port, user, args)
@@ -81,6 +125,16 @@ func (p *printer) guide(g guide) {
 	psql(appUser, appPassword, database+` -c "SELECT country, count(*) FROM customers GROUP BY 1 ORDER BY 1"`)
 	p.line("\n  # look inside; SHOW HELP lists what else there is")
 	psql(adminUser, adminPassword, "pgdrover -c 'SHOW POOLS'")
+	p.line("\n  # %s has the same shop on two shards, by customer", sharded)
+	psql(demoUser, demoPassword, sharded)
+	for _, s := range statements {
+		p.line("    %s", s)
+	}
+	p.line("\n  # where statements go, without running them; and a third shard")
+	psql(adminUser, adminPassword, "pgdrover")
+	for _, s := range adminStatements {
+		p.line("    %s", s)
+	}
 	p.line("\n  # change something and save: it is live")
 	p.line("  $EDITOR %s", g.config)
 	p.line("\n^C stops both and removes everything.\n")

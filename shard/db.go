@@ -70,7 +70,6 @@ type workspace struct {
 	rows   *sqlparse.Folder // of single rows of a long INSERT
 	values sqlparse.Values
 	cells  []sqlparse.Cell
-	text   []byte
 }
 
 // Statement is one statement of a simple query.
@@ -132,6 +131,11 @@ func (db *DB) Map() *Map { return db.m }
 // Query plans a simple query: one Statement for each statement of the text, in order. An empty text is one statement of its own. If one
 // statement is refused, so is the text: nothing of it has run. The error is an *Error, or that of ctx.
 func (db *DB) Query(ctx context.Context, env Env, text []byte) ([]Statement, error) {
+	return db.AppendQuery(ctx, nil, env, text)
+}
+
+// AppendQuery is Query into a slice whose elements nobody uses any more.
+func (db *DB) AppendQuery(ctx context.Context, out []Statement, env Env, text []byte) ([]Statement, error) {
 	w := db.folders.Get().(*workspace)
 	defer db.folders.Put(w)
 	f := w.folder
@@ -139,12 +143,17 @@ func (db *DB) Query(ctx context.Context, env Env, text []byte) ([]Statement, err
 		return nil, syntaxError(err)
 	}
 	if len(f.Statements) == 0 {
-		return []Statement{{End: len(text), Plan: Plan{Kind: Command, Control: Empty, Limit: -1}}}, nil
+		return append(out[:0], Statement{End: len(text), Plan: Plan{Kind: Command, Control: Empty, Limit: -1}}), nil
 	}
 	if f.AtomicBody && len(f.Statements) > 1 {
 		return nil, refuse(RefuseNode, "a BEGIN ATOMIC body together with other statements")
 	}
-	out := make([]Statement, len(f.Statements))
+	if n := len(f.Statements); cap(out) < n {
+		out = make([]Statement, n)
+	} else {
+		out = out[:n]
+		clear(out)
+	}
 	for i := range f.Statements {
 		s := &f.Statements[i]
 		out[i].Start, out[i].End = s.First, s.Last

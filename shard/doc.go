@@ -12,5 +12,19 @@
 // give. Whatever is not understood is refused, with the construct's name and the way out. Nothing is broadcast because
 // nobody knew better.
 //
+// # How a statement is planned
+//
+// A statement's text is folded (package sqlparse), so that texts that differ in literals only share a plan, and looked up in the
+// [Cache]. On a miss it is parsed, and compared with the allow-list of nodes and fields in tree.go. Then it is visited (query.go,
+// from.go, write.go, expr.go): every mention of a table becomes a rel, and conditions that must hold for every row (conjunct.go) say
+// which of its columns have which values, or those of another table's column. The visit counts the nodes that matter; a tree that has
+// more of them than were visited is refused. facts.go says what is proved, and why it may be carried along.
+//
+// What remains is a shape (shape.go): for each sharded table the values that pin it, where they come from, and by which table's rows the
+// statement can be taken apart. Each execution reads the values (bind.go) and puts the shards of all tables together: one shard forwards the
+// statement, several gather, split, or are refused by the table in refusals.go.
+//
+// The package starts no goroutines.
+//
 // Maps, catalogs and statements are immutable once made and shared by all sessions; a change makes new ones.
 package shard

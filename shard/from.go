@@ -265,7 +265,7 @@ func (a *analysis) join(n *pg.JoinExpr, s *scope) fromResult {
 		targets = f.targets
 		f.linear = append(append(relSet{}, l.linear...), r.linear...)
 	case pg.JoinType_JOIN_LEFT:
-		targets, f.linear = f.targets, l.linear
+		targets, f.linear = r.targets, l.linear
 	case pg.JoinType_JOIN_RIGHT:
 		targets, f.linear = l.targets, r.linear
 	case pg.JoinType_JOIN_FULL:

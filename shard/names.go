@@ -116,6 +116,9 @@ func (a *analysis) findType(schema, name string) *catalog.Type {
 	if schema != "" {
 		return a.cat.TypeNames[catalog.Name{Schema: schema, Name: name}]
 	}
+	if a.env.Temporary {
+		return nil // a temporary table has a row type of its name
+	}
 	for _, s := range a.path {
 		if t := a.cat.TypeNames[catalog.Name{Schema: s, Name: name}]; t != nil {
 			return t

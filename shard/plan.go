@@ -129,7 +129,7 @@ type Move struct {
 // Copy is how the rows of a COPY FROM are read.
 type Copy struct {
 	Table      *Table
-	KeyColumns []int // positions of the key's columns in a row, from 0
+	KeyColumns []int    // positions of the key's columns in a row, from 0
 	Columns    []string // names of a row's fields
 	Format     CopyFormat
 

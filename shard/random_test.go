@@ -28,6 +28,22 @@ type writtenSource struct {
 
 func (w *writer) pick(list ...string) string { return list[w.r.IntN(len(list))] }
 
+// column prefers columns that may be a key.
+func (w *writer) column(list ...string) string {
+	if w.chance(60) {
+		var keys []string
+		for _, c := range list {
+			if strings.HasSuffix(c, ".customer_id") || strings.HasSuffix(c, ".id") || strings.HasSuffix(c, ".a") {
+				keys = append(keys, c)
+			}
+		}
+		if len(keys) > 0 {
+			return w.pick(keys...)
+		}
+	}
+	return w.pick(list...)
+}
+
 func (w *writer) chance(percent int) bool { return w.r.IntN(100) < percent }
 
 func (w *writer) alias() string {
@@ -74,6 +90,18 @@ func (s *writtenSource) all() []string {
 	return list
 }
 
+func (s *writtenSource) has(column string) bool { return contains(s.columns, column) }
+
+func countSuffix(list []string, suffix string) int {
+	n := 0
+	for _, s := range list {
+		if strings.HasSuffix("."+s, suffix) {
+			n++
+		}
+	}
+	return n
+}
+
 // from returns FROM and the columns that it has.
 func (w *writer) from(outer []string) (string, []string) {
 	first := w.table(outer)
@@ -88,12 +116,15 @@ func (w *writer) from(outer []string) (string, []string) {
 		switch {
 		case join == ",":
 			text += " CROSS JOIN " + right.text
+		case join != "," && right.has("customer_id") && countSuffix(columns, ".customer_id") == 1 && w.chance(40):
+			text = "(" + text + " " + join + " " + right.text + " USING (customer_id))"
+			all = append(all, "customer_id")
 		case join == "FULL JOIN": // only what can be hashed
 			text += " FULL JOIN " + right.text + " ON " + w.pick(columns...) + " = " + w.pick(right.all()...)
 		default:
 			on := w.condition(all, 2)
 			if w.chance(70) {
-				on = w.pick(columns...) + " = " + w.pick(right.all()...) + w.pick("", " AND "+on)
+				on = w.column(columns...) + " = " + w.column(right.all()...) + w.pick("", " AND "+on)
 			}
 			text += " " + join + " " + right.text + " ON " + on
 		}
@@ -116,12 +147,12 @@ func (w *writer) condition(columns []string, size int) string {
 			return "(" + l + " AND " + r + ")"
 		}
 	}
-	c := w.pick(columns...)
+	c := w.column(columns...)
 	switch w.r.IntN(14) {
 	case 0, 1, 2, 3:
 		return c + " = " + w.number()
 	case 4, 5:
-		return c + " = " + w.pick(columns...)
+		return c + " = " + w.column(columns...)
 	case 6:
 		return c + w.pick(" IN (", " NOT IN (") + w.number() + ", " + w.number() + ")"
 	case 7:
@@ -206,7 +237,26 @@ func TestRandomStatements(t *testing.T) {
 		t.Fatal(err)
 	}
 	parts := readParts(string(raw))
-	fx := newFixture(ctx, t, pgtest.Start(t), "random", parts["schema.sql"], parts["map"])
+	cluster := pgtest.Start(t)
+	t.Run("hash", func(t *testing.T) {
+		randomStatements(ctx, t, newFixture(ctx, t, cluster, "hash", parts["schema.sql"], parts["map"]), seed, count)
+	})
+	t.Run("list with NULL", func(t *testing.T) {
+		schema := strings.NewReplacer("bigint PRIMARY KEY", "bigint", "NOT NULL", "", ", PRIMARY KEY (customer_id, id)", "").Replace(parts["schema.sql"]) + `
+			INSERT INTO customers VALUES (NULL, 'none', 'de', 3), (NULL, 'none', NULL, NULL);
+			INSERT INTO orders VALUES (NULL, 50, 3, 'x'), (NULL, 51, NULL, NULL);
+			INSERT INTO items VALUES (NULL, 2, 'x', 3);`
+		place := parts["map"] + "place customer a FOR VALUES IN (1, 2, 3, 11), b FOR VALUES IN (4, 5, NULL), c DEFAULT\n"
+		randomStatements(ctx, t, newFixture(ctx, t, cluster, "list", schema, place), seed, count)
+	})
+	t.Run("range", func(t *testing.T) {
+		place := parts["map"] + "place customer a FOR VALUES FROM (MINVALUE) TO (3), b FOR VALUES FROM (3) TO (6), c FOR VALUES FROM (6) TO (MAXVALUE)\n"
+		randomStatements(ctx, t, newFixture(ctx, t, cluster, "range", parts["schema.sql"], place), seed, count)
+	})
+}
+
+func randomStatements(ctx context.Context, t *testing.T, fx *fixture, seed uint64, count int) {
+	t.Helper()
 	w := &writer{r: rand.New(rand.NewPCG(seed, 1))}
 	refused := map[string]int{}
 	answered := map[Kind]int{}
@@ -222,8 +272,8 @@ func TestRandomStatements(t *testing.T) {
 			t.Fatalf("SEED=%d", seed)
 		}
 	}
-	t.Log(fmt.Sprint("SEED=", seed, " answered ", answered, " refused ", refused))
-	if answered[Forward]*50 < count || answered[Gather]*50 < count {
+	t.Log(fmt.Sprint("SEED=", seed, " answered ", answered, " refused ", refused, " ran ", fx.ran))
+	if fx.ran*8 < count || answered[Forward]*50 < count || answered[Gather]*50 < count {
 		t.Errorf("too little was answered: %v", answered)
 	}
 }

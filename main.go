@@ -36,11 +36,16 @@ Usage:
   pgdrover check CONFIG_FILE         validate a configuration and say what is wrong
   pgdrover demo                      start a throw-away PostgreSQL with pgdrover in front of it
   pgdrover health [CONFIG_FILE]      exit with 0 if the pgdrover of that file accepts connections
+  pgdrover route -c CONFIG_FILE --sql 'SELECT …'
+                                     explain to which shards of a sharded database a statement goes
 
 Options:
 `
 
 func run(args []string, out io.Writer) error {
+	if len(args) > 0 && args[0] == "route" {
+		return app.Route(context.Background(), out, args[1:])
+	}
 	fs := pflag.NewFlagSet("pgdrover", pflag.ContinueOnError)
 	o := app.Options{Version: buildInfo()}
 	fs.BoolVarP(&o.Daemon, "daemon", "d", false, "run in the background")

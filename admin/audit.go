@@ -46,6 +46,8 @@ func (c *call) describe() string {
 		switch k {
 		case "value":
 			v = masked(strings.ToLower(c.args["setting"]), v)
+		case "sql":
+			v = "…"
 		case "options":
 			v = optionNames(v)
 		}

@@ -83,7 +83,8 @@ func newRegistry() *registry {
 	r.commands = append(r.commands, settingCommands()...)
 	r.commands = append(r.commands, processCommands()...)
 	r.commands = append(r.commands, shardingCommands()...)
-	r.commands = append(r.commands, guardCommands()...)
+	r.commands = append(r.commands, installCommands()...)
+	r.commands = append(r.commands, routeCommand())
 	r.commands = append(r.commands, sessionCommands()...)
 	for _, c := range r.commands {
 		for _, s := range c.syntax {

@@ -6,9 +6,11 @@ import (
 	"sync"
 	"time"
 
+	"pgdrover/internal/catalog"
 	"pgdrover/internal/config"
 	"pgdrover/internal/stats"
 	"pgdrover/pooler"
+	"pgdrover/shard"
 )
 
 // at is the moment at which the fakes stand still.
@@ -131,6 +133,41 @@ func (f *fakeControl) Stats() []pooler.DatabaseStats {
 
 func (f *fakeControl) Mem() []pooler.MemInfo {
 	return []pooler.MemInfo{{Name: "client_cache", Size: 400, Used: 4, Free: 10}, {Name: "iobuf_cache", Size: 4096, Used: 1, Free: 2}}
+}
+
+func (f *fakeControl) Plans() []pooler.PlanInfo {
+	return []pooler.PlanInfo{
+		{Database: "shop", PlanRow: shard.PlanRow{Shape: "SELECT * FROM customers WHERE id = ?", Tier: 1, Kind: "forward", Key: "customer", Shards: 1, Runs: 12, Time: 3400 * time.Microsecond, Bytes: 900}},
+		{Database: "shop", PlanRow: shard.PlanRow{Shape: "SELECT count(*) FROM customers", Kind: "refused", Shards: 0, Bytes: 700, Refused: "aggregate over several shards"}},
+	}
+}
+
+func (f *fakeControl) Checks() []pooler.CheckInfo {
+	return []pooler.CheckInfo{
+		{Database: "mall", Unread: true},
+		{Database: "shop", Problem: catalog.Problem{
+			Code: catalog.ProblemUnique, Relation: catalog.Name{Schema: "public", Name: "customers"}, Object: "customers_email_key",
+			Message: "unique constraint", Hint: "Add the key.", Waiver: "customers.customers_email_key",
+		}},
+	}
+}
+
+func (f *fakeControl) Route(_ context.Context, database, role, text string) ([]shard.RouteRow, error) {
+	if err := f.note("route %s %s %s", database, role, text); err != nil {
+		return nil, err
+	}
+	return []shard.RouteRow{
+		{Statement: 1, Tier: 1, Kind: "forward", Shard: "a", Key: "customer = 1", Text: text},
+		{Statement: 2, Kind: "refused", Text: text, Refused: &shard.Error{Code: "0A000", Construct: "MERGE", Message: "m", Detail: "d", Hint: "h"}},
+	}, nil
+}
+
+func (f *fakeControl) Install(_ context.Context, database string, i pooler.Installation) ([]string, error) {
+	return []string{"a", "b"}, f.note("install %s %+v", database, i)
+}
+
+func (f *fakeControl) TwoPhaseSQL(database string, roles []string) ([]string, error) {
+	return []string{"CREATE x", "GRANT y"}, f.note("two phase %s %q", database, roles)
 }
 
 func (f *fakeControl) wait(ctx context.Context, what, db string) error {

@@ -23,8 +23,6 @@ type Options struct {
 	DNSHosts func() []DNSHost
 	// Limits bound SELECTs over the views; zero fields take the defaults.
 	Limits SQLLimits
-	// RunOnShard runs what INSTALL GUARD makes; nil refuses the command.
-	RunOnShard ShardRunner
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 }

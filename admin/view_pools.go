@@ -51,8 +51,9 @@ func viewPools() *view {
 	fields = append(fields, quantileFields("connect", "time to connect and log in to a server", func(r p) stats.Quantiles { return r.Connect })...)
 	fields = append(fields,
 		fNull("last_error", "why the last login to a server failed; NULL after a success", func(r p) string { return r.LastError }),
-		fNull("last_error_time", "when that was", func(r p) string { return showTime(r.LastErrorAt) }))
-	return viewOf("pools", "pools: one for each database and server user", func(e *env) []p { return e.ctl.Pools() }, fields...)
+		fNull("last_error_time", "when that was", func(r p) string { return showTime(r.LastErrorAt) }),
+		fNull("shard", "shard of a sharded database", func(r p) string { return r.Shard }))
+	return viewOf("pools", "pools: one for each database, shard and server user", func(e *env) []p { return e.ctl.Pools() }, fields...)
 }
 
 func viewPeerPools() *view {

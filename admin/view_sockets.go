@@ -127,6 +127,7 @@ func viewServers() *view {
 	}, socketFields(
 		fText("server_version", "server_version of the PostgreSQL behind it", func(s socket) string { return s.server.ServerVersion }),
 		fText("pinned", "what keeps it with its client between transactions", func(s socket) string { return s.server.Pinned }),
+		fNull("shard", "shard of a sharded database", func(s socket) string { return s.server.Shard }),
 	)...)
 }
 

@@ -112,6 +112,6 @@ func allViews() []*view {
 		viewSockets(), viewActiveSockets(), viewPeers(), viewConfig(), viewLists(), viewState(), viewMem(),
 		viewStats(), viewStatsTotals(), viewStatsAverages(), viewTotals(),
 		viewDNSHosts(), viewDNSZones(), viewVersion(),
-		viewWaiters(), viewShards(), viewKeys(), viewTables(), viewPlacement(), viewColumns(),
+		viewWaiters(), viewShards(), viewKeys(), viewTables(), viewPlacement(), viewChecks(), viewPlans(), viewColumns(),
 	}
 }

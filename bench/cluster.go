@@ -19,6 +19,8 @@ func startCluster(ctx context.Context) (*pgtest.Cluster, error) {
 			"shared_buffers":  "256MB",
 			// Nothing is to run in the background of a measurement.
 			"autovacuum": "off",
+			// INSERT over several shards.
+			"max_prepared_transactions": "50",
 		},
 		Users:     []pgtest.User{{Name: benchUser, Password: benchPassword}, {Name: scramUser, Password: benchPassword}},
 		Databases: []pgtest.Database{{Name: benchDB, Owner: benchUser}},

@@ -169,7 +169,10 @@ func (b *bench) heading(ctx context.Context, o options) string {
 			fmt.Fprintf(&s, " at commit %s", id)
 		}
 	}
-	names := []string{b.reference.name}
+	var names []string
+	if b.reference.name != "" {
+		names = append(names, b.reference.name)
+	}
 	if b.newer.name != "" {
 		names = append(names, b.newer.name)
 	}

@@ -43,6 +43,7 @@ const (
 	roleReference = "reference"
 	roleSame      = "A/A" // the reference against itself
 	roleDirect    = "direct"
+	rolePlain     = "plain" // pgdrover in front of one PostgreSQL, where the reference has none
 	roleCandidate = "candidate"
 )
 
@@ -59,7 +60,13 @@ type result struct {
 func (b *bench) measure(ctx context.Context, sc scenario) (result, error) {
 	res := result{scenario: sc}
 	ref := b.reference
-	if sc.newer && !ref.prepared {
+	if sc.against != layoutINI {
+		if b.candidate == nil {
+			res.skipped = "it compares pgdrover with itself"
+			return res, nil
+		}
+		ref = b.candidate.as(sc.against)
+	} else if sc.newer && !ref.prepared {
 		if b.noNewer != nil {
 			res.skipped = fmt.Sprintf("%s does not follow prepared statements in transaction mode, and there is no newer PgBouncer: %v", ref.name, b.noNewer)
 			return res, nil
@@ -71,8 +78,15 @@ func (b *bench) measure(ctx context.Context, sc scenario) (result, error) {
 		res.rows = append(res.rows, row{contender: contender{name: "PostgreSQL alone"}, role: roleDirect})
 	}
 	res.rows = append(res.rows, row{contender: ref, role: roleSame})
+	if sc.against == layoutDirect {
+		res.rows = append(res.rows, row{contender: b.candidate.as(layoutPlain), role: rolePlain})
+	}
 	if b.candidate != nil {
-		res.rows = append(res.rows, row{contender: *b.candidate, role: roleCandidate})
+		c := *b.candidate
+		if sc.layout != layoutINI {
+			c = c.as(sc.layout)
+		}
+		res.rows = append(res.rows, row{contender: c, role: roleCandidate})
 	}
 
 	field, err := b.lineUp(ctx, sc, &res)
@@ -80,8 +94,8 @@ func (b *bench) measure(ctx context.Context, sc scenario) (result, error) {
 	if err != nil {
 		return res, err
 	}
-	if sc.tenth {
-		if sc.load, err = b.tenthOf(ctx, sc, field.reference); err != nil {
+	if sc.share > 0 {
+		if sc.load, err = b.shareOf(ctx, sc, field.reference); err != nil {
 			return res, err
 		}
 	}
@@ -125,19 +139,23 @@ func (b *bench) lineUp(ctx context.Context, sc scenario, res *result) (lineup, e
 	}
 	var l lineup
 	var err error
-	if l.reference, err = b.launch(ctx, res.reference.contender, auth, sc.name); err != nil {
+	if l.reference, err = b.launch(ctx, res.reference.contender, auth, sc.name+" reference"); err != nil {
 		return l, err
 	}
 	l.targets = make([]*target, len(res.rows))
 	for i := range res.rows {
 		r := &res.rows[i]
-		l.targets[i], r.err = b.launch(ctx, r.contender, auth, sc.name)
+		label := sc.name
+		if r.role != roleCandidate {
+			label += " " + r.role
+		}
+		l.targets[i], r.err = b.launch(ctx, r.contender, auth, label)
 	}
 	return l, ctx.Err()
 }
 
-// tenthOf returns the load with a rate: a tenth of what the reference does alone, shared like the clients.
-func (b *bench) tenthOf(ctx context.Context, sc scenario, ref *target) (load, error) {
+// shareOf returns the load with a rate: a share of what the reference does alone, half of it for each side.
+func (b *bench) shareOf(ctx context.Context, sc scenario, ref *target) (load, error) {
 	l, ok := sc.load.(*pgbenchLoad)
 	if !ok {
 		return nil, fmt.Errorf("%s: only pgbench has a rate", sc.name)
@@ -150,7 +168,7 @@ func (b *bench) tenthOf(ctx context.Context, sc scenario, ref *target) (load, er
 		return nil, fmt.Errorf("find the full load: %w", err)
 	}
 	rated := *l
-	rated.rate = samples[0].ops / samples[0].seconds / 10 / 2
+	rated.rate = samples[0].ops / samples[0].seconds * sc.share / 2
 	return &rated, nil
 }
 

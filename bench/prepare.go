@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"pgdrover/internal/pgtest"
@@ -63,14 +64,24 @@ func prepare(ctx context.Context, o options, selected []scenario, progress io.Wr
 		}
 	})
 	b.pgPort = cluster.Port
-	return b, cleanUp, b.fillDatabase(ctx, cluster)
+	if err := b.fillDatabase(ctx, cluster); err != nil {
+		return nil, nil, err
+	}
+	if slices.ContainsFunc(selected, func(sc scenario) bool { return sc.against != layoutINI }) && b.candidate != nil {
+		if err := fillShards(ctx, cluster); err != nil {
+			return nil, nil, err
+		}
+	}
+	return b, cleanUp, nil
 }
 
 // findContenders fills in the reference, a newer one if a scenario needs it, and the candidate.
 func (b *bench) findContenders(ctx context.Context, o options, selected []scenario) error {
 	var err error
-	if b.reference, err = findPgBouncer(ctx); err != nil {
-		return err
+	if slices.ContainsFunc(selected, func(sc scenario) bool { return sc.against == layoutINI }) {
+		if b.reference, err = findPgBouncer(ctx); err != nil {
+			return err
+		}
 	}
 	for _, sc := range selected {
 		if sc.newer && !b.reference.prepared {

@@ -10,6 +10,8 @@ type scenario struct {
 	metrics []metric
 	goals   []goal
 	auth    string // of the poolers
+	// layout of the candidate and against, that of pgdrover as the reference; layoutINI compares with PgBouncer.
+	layout, against layout
 	// newer asks for a reference that follows prepared statements in transaction mode.
 	newer bool
 	// turns loads one contender after the other with all clients, in place of two at the same moment with
@@ -19,8 +21,8 @@ type scenario struct {
 	direct bool
 	rounds int // 0 = as the flags say
 	quick  bool
-	// tenth first finds out what the reference can do, and then loads every side with a tenth of its share.
-	tenth bool
+	// share first finds out what the reference can do, and then loads both sides together with this share of it; 0: as fast as they can.
+	share float64
 }
 
 // goal is what pgdrover is to reach in a scenario.
@@ -102,7 +104,7 @@ func scenarios(quick bool) []scenario {
 			goals:   []goal{{metric: "CPU", ratio: true, limit: p.cpu}},
 			newer:   p.newer,
 			direct:  true,
-			tenth:   true,
+			share:   0.1,
 			quick:   p.protocol == "simple" && p.script == "",
 		})
 	}
@@ -155,7 +157,7 @@ func scenarios(quick bool) []scenario {
 			quick:  true,
 		})
 	}
-	return append(all, scenario{
+	all = append(all, scenario{
 		name:    fmt.Sprintf("memory, %d idle clients", idleClients),
 		load:    idleLoad{},
 		clients: idleClients,
@@ -165,6 +167,7 @@ func scenarios(quick bool) []scenario {
 		rounds:  1,
 		quick:   true,
 	})
+	return append(all, shardingScenarios()...)
 }
 
 func plural(n int, noun string) string {

@@ -26,6 +26,7 @@ type contender struct {
 	command  []string // the configuration file is appended
 	prepared bool     // follows prepared statements in transaction mode
 	profile  bool     // honours the environment variable that asks for a CPU profile
+	layout   layout   // of the database behind it
 }
 
 // user is the account that a load logs in with.
@@ -141,9 +142,13 @@ const (
 	authSCRAM = "scram-sha-256"
 )
 
-// writeConfig writes the pooler's configuration and user list into dir. All poolers get the same text; the
+// writeConfig writes the pooler's configuration and user list into dir. But for those that compare pgdrover with itself all poolers get the same text; the
 // one line that old PgBouncers do not know is left out for them.
 func (b *bench) writeConfig(dir string, c contender, port int, auth string) (string, error) {
+	if c.layout != layoutINI {
+		file := filepath.Join(dir, "config.toml")
+		return file, b.writeFile(file, layoutConfig(c.layout, b.pgPort, port))
+	}
 	users := filepath.Join(dir, "userlist.txt")
 	secret, err := scramSecret(benchPassword)
 	if err != nil {

@@ -33,12 +33,14 @@ func (p *Pooler) cancelClient(c *client) {
 		c.interrupt(reasonCanceled)
 		return
 	}
-	if servers := c.fanned.Load(); servers != nil {
-		var wg sync.WaitGroup
-		for _, s := range *servers {
-			wg.Go(func() { p.cancelServer(c, s) })
+	if f := c.fanned.Load(); f != nil {
+		if !f.decided {
+			var wg sync.WaitGroup
+			for _, s := range f.servers {
+				wg.Go(func() { p.cancelServer(c, s) })
+			}
+			wg.Wait()
 		}
-		wg.Wait()
 		return
 	}
 	s := c.link.Load()

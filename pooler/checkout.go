@@ -65,6 +65,7 @@ func (c *client) checkoutFrom(t int64) error {
 // waitForServer waits in the queue of the pool.
 func (c *client) waitForServer(since int64) (*server, error) {
 	c.waitAt.Store(since)
+	c.late.Store(nil)
 	c.state.Store(stateWaiting)
 	defer func() {
 		c.waitAt.Store(0)
@@ -81,6 +82,10 @@ func (c *client) waitForServer(since int64) (*server, error) {
 		switch {
 		case r&reasonKill != 0:
 			err = c.killed()
+		case r&reasonLate != 0:
+			if e := c.late.Swap(nil); e != nil {
+				err = fatalError{e}
+			}
 		case r&reasonCanceled != 0:
 			err = errCanceled()
 		case r&reasonHungUp != 0 && c.atEOF():
@@ -131,6 +136,9 @@ const leaveGrace = time.Second
 func (c *client) refused(err error, end int) error {
 	var f fatalError
 	var e *Error
+	if c.router != nil {
+		err = shardError(c.pool.key.shard, err)
+	}
 	if errors.As(err, &f) || !errors.As(err, &e) {
 		return err
 	}

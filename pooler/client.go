@@ -59,24 +59,26 @@ type client struct {
 	copyIn     bool   // the server reads CopyData
 	unsynced   bool   // messages of the extended protocol were forwarded and no Sync behind them
 	maybe      int    // Syncs that a COPY swallows if it reads any data, and does not if it fails before
+	completed  int    // statements that the server has completed since a router set it to 0
 	answers    bool   // the last message forwarded makes the server send what it has to say
 	dropBound  bool   // a statement was bound that drops prepared statements
 	barrier    bool   // nothing more is forwarded before everything that was has been answered
 	copyBoth   bool
 	skipToSync bool // an error of ours: the client's messages up to Sync go nowhere
 
-	session session
-	stmts   map[string]*stmt // prepared statements by the client's names
-	texts   int              // bytes of them
-	bound   []byte           // the name in the last Bind
-	unnamed unnamed          // statement
-	unFx    effects          // of the last one
-	initial env              // what it asked for when it connected, where that differs from the servers' own
-	dirty   bool             // unreported parameters may have changed: ask before the server is released
-	pinAsk  bool             // something may keep the server: ask before it is released
-	after   after            // what is to be done at the next ReadyForQuery, and for that:
-	resets  []reset
-	refusal *Error // why a message is not forwarded
+	session  session
+	stmts    map[string]*stmt // prepared statements by the client's names
+	texts    int              // bytes of them
+	bound    []byte           // the name in the last Bind
+	unnamed  unnamed          // statement
+	unFx     effects          // of the last one
+	initial  env              // what it asked for when it connected, where that differs from the servers' own
+	dirty    bool             // unreported parameters may have changed: ask before the server is released
+	pinAsk   bool             // something may keep the server: ask before it is released
+	notifies bool             // NOTIFY was seen: the transaction cannot be prepared
+	after    after            // what is to be done at the next ReadyForQuery, and for that:
+	resets   []reset
+	refusal  *Error // why a message is not forwarded
 	// heldReady: a ReadyForQuery is kept from the client until that is done.
 	heldReady bool
 	inbox          // notifications; see listen.go
@@ -115,9 +117,12 @@ type client struct {
 	linkedAt   atomic.Int64
 	waitAt     atomic.Int64
 	armed      atomic.Bool
-	link       atomic.Pointer[server]    // srv for readers
-	fanned     atomic.Pointer[[]*server] // the servers of a statement that runs on several shards
-	command    atomic.Uint64             // first letters of what it last ran
+	link       atomic.Pointer[server] // srv for readers
+	fanned     atomic.Pointer[fanned] // the servers of several shards that work for it at once
+	late       atomic.Pointer[Error]  // what it is told with reasonLate
+	dying      atomic.Bool            // it was killed; for those who work for it on other goroutines
+	inShards   atomic.Bool            // it holds servers of a transaction while it waits for the one of a further shard
+	command    atomic.Uint64          // first letters of what it last ran
 	notifiedAt atomic.Int64
 	leftAt     atomic.Int64 // when it was first seen to have closed its side
 	lastQuery  atomic.Pointer[string]
@@ -140,6 +145,7 @@ const (
 	reasonDrain                       // close when no transaction is open, because of a shutdown
 	reasonRetire                      // close when no transaction is open, because the server is to be replaced
 	reasonInbox                       // notifications have come
+	reasonLate                        // it has waited too long for a server; late says so
 
 	// The client is to be closed at once, with the error in killErr.
 	reasonKill
@@ -162,10 +168,16 @@ func (f fatalError) Error() string { return f.e.Message }
 
 // interrupt wakes the session wherever it is parked. It may be called from any goroutine.
 func (c *client) interrupt(r reason) {
-	c.reasons.Or(uint32(r))
 	kill := r&reasonKill != 0
+	if kill {
+		c.dying.Store(true)
+	}
+	c.reasons.Or(uint32(r))
 	c.mu.Lock()
 	if !c.closed {
+		if f := c.fanned.Load(); f != nil && kill {
+			f.interrupt()
+		}
 		c.conn.interrupt(kill)
 		if c.srv != nil {
 			c.srv.conn.interrupt(kill)
@@ -317,11 +329,12 @@ func (c *client) atRest() bool {
 	return c.srv == nil || c.srv.tx == 'I' && c.replies.empty() && !c.unsynced && c.body == 0 && !c.copyIn && !c.copyBoth
 }
 
+// killed is why the session ends. Nothing makes it an error of one statement.
 func (c *client) killed() error {
 	if e, ok := c.p.killErrs.LoadAndDelete(c); ok {
-		return fatalError{e.(*Error)}
+		return sessionOver{fatalError{e.(*Error)}}
 	}
-	return fatalError{errKilled()}
+	return sessionOver{fatalError{errKilled()}}
 }
 
 // linked reports whether a server is linked. In duplex mode the other goroutine may release it at any time.

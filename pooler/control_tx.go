@@ -2,8 +2,10 @@ package pooler
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
+	"pgdrover/internal/config"
 	"pgdrover/shard"
 )
 
@@ -16,8 +18,14 @@ func (t *turn) control(p *shard.Plan) error {
 	case shard.Empty:
 		return t.answer([]byte{'I', 0, 0, 0, 4})
 	case shard.Begin:
-		if !tx.open {
-			tx.open, tx.begin = true, p.Text
+		switch {
+		case tx.open:
+		case c.mode == config.PoolStatement:
+			return fatalError{errProtocol("transaction blocks not allowed in statement pooling mode")}
+		case c.srv != nil: // the session is held there
+			return t.begin(p)
+		default:
+			tx.open, tx.begin, tx.base = true, p.Text, c.session
 			return t.tag(beginTag(p.Text))
 		}
 	case shard.Commit, shard.Rollback:
@@ -27,10 +35,19 @@ func (t *turn) control(p *shard.Plan) error {
 	case shard.ShowHint:
 		return t.showHint(p)
 	case shard.PrepareTransaction:
-		if len(tx.legs) > 1 {
+		return t.prepareTransaction(p)
+	case shard.CommitPrepared:
+		if len(c.router.pools) > 1 {
 			return t.fail(&Error{
-				Severity: "ERROR", Code: "0A000", Message: "PREPARE TRANSACTION is not supported for a transaction on several shards",
-				Hint: "COMMIT it: pgdrover commits several shards in two phases by itself.",
+				Severity: "ERROR", Code: "0A000", Message: "it is not known which shard has prepared the transaction \"" + p.Name + "\"",
+				Hint: "Name it in a comment, /* shard=… */.",
+			})
+		}
+	case shard.Set:
+		if name := c.restores(p); name != "" && tx.open {
+			return t.fail(&Error{
+				Severity: "ERROR", Code: "0A000", Message: fmt.Sprintf("RESET of parameter %q is not supported in a transaction on a sharded database", name),
+				Detail: "Its value was given when the client connected, and is another than the servers' own.", Hint: "Use SET, or RESET it outside of the transaction.",
 			})
 		}
 	}
@@ -43,6 +60,69 @@ func (t *turn) control(p *shard.Plan) error {
 		return t.forward(c.legOf(p), p)
 	}
 	return t.controlAll(p)
+}
+
+// begin opens a transaction block on the shard that the session is held on.
+func (t *turn) begin(p *shard.Plan) error {
+	c := t.c
+	tx := &c.router.tx
+	if t.unit == nil {
+		return t.forward(c.anyShard(), p)
+	}
+	tx.open, tx.begin, tx.base = true, p.Text, c.session
+	return t.tag(beginTag(p.Text))
+}
+
+// restores returns the name of a parameter that the client has connected with and that p resets, "" without one.
+func (c *client) restores(p *shard.Plan) string {
+	if c.initial == noEnv || c.initial == (env{}) {
+		return ""
+	}
+	for _, r := range findResets([]byte(p.Text)) {
+		for _, i := range envParams(c.initial) {
+			if r.touches(i.name) {
+				return i.name
+			}
+		}
+	}
+	return ""
+}
+
+// prepareTransaction is PREPARE TRANSACTION, which one shard can do.
+func (t *turn) prepareTransaction(p *shard.Plan) error {
+	c := t.c
+	tx := &c.router.tx
+	switch {
+	case strings.HasPrefix(p.Name, gidPrefix):
+		return t.fail(&Error{
+			Severity: "ERROR", Code: "42939", Message: fmt.Sprintf("transaction identifiers that begin with %q are pgdrover's own", gidPrefix), Hint: "Use another identifier.",
+		})
+	case !tx.open:
+		return t.forward(c.anyShard(), p) // the server says what it thinks of it
+	case tx.failed && !c.failedThere():
+		err := c.rollbackLegs()
+		if err != nil {
+			return t.fail(err)
+		}
+		return t.tag("ROLLBACK")
+	case len(tx.legs) > 1:
+		return t.fail(&Error{
+			Severity: "ERROR", Code: "0A000", Message: "PREPARE TRANSACTION is not supported for a transaction on several shards",
+			Hint: "COMMIT it: pgdrover commits several shards in two phases by itself.",
+		})
+	case t.unit == nil:
+		return t.forward(c.anyShard(), p)
+	}
+	if err := t.forward(c.anyShard(), p); err != nil {
+		return err
+	}
+	return c.finishLegs(true)
+}
+
+// failedThere reports whether the transaction has failed on the one shard that has joined, which therefore knows of it.
+func (c *client) failedThere() bool {
+	tx := &c.router.tx
+	return len(tx.legs) == 1 && tx.legs[0].srv.tx == 'E'
 }
 
 // concernsAll reports whether every shard of a transaction has to hear a command.
@@ -83,7 +163,7 @@ func (t *turn) controlAlone(p *shard.Plan) error {
 		e := &Error{Severity: "WARNING", Code: "25001", Message: "there is already a transaction in progress"}
 		return t.answer(appendTag(e.message(), beginTag(p.Text)))
 	default:
-		return t.forward(c.router.last, p)
+		return t.forward(c.anyShard(), p)
 	}
 	c.router.note(p)
 	return t.tag(tag)
@@ -103,24 +183,48 @@ func (t *turn) endBlock(p *shard.Plan) error {
 	commit := p.Control == shard.Commit && !tx.failed
 	switch {
 	case !tx.open: // the server warns
-		return t.forward(c.router.last, p)
-	case len(tx.legs) == 1 && (commit || p.Control == shard.Rollback || tx.legs[0].srv.tx == 'E'):
+		return t.forward(c.anyShard(), p)
+	case t.unit == nil && len(tx.legs) == 1 && (commit || p.Control == shard.Rollback || c.failedThere()):
 		return t.forward(tx.legs[0].shard, p)
 	}
-	begin := tx.begin
+	if tx.implicit {
+		e := &Error{Severity: "WARNING", Code: "25P01", Message: "there is no transaction in progress"}
+		if p.Chain {
+			e = &Error{Severity: "ERROR", Code: "25P01", Message: strings.ToUpper(strings.TrimSuffix(firstOf(p.Text), ";")) + " AND CHAIN can only be used in transaction blocks"}
+			return t.fail(e)
+		}
+		if t.unit != nil {
+			t.unit.out = append(t.unit.out, e.message()...)
+		}
+	}
+	next := *tx
+	next.keepSaid(p.Chain, func(s *saying) bool { return strings.EqualFold(s.set, "transaction") })
+	next.said = slices.Clone(next.said)
 	tag := "ROLLBACK"
+	var err error
 	if commit {
 		tag = "COMMIT"
-		if err := c.commitLegs(); err != nil {
-			return t.fail(err)
-		}
+		err = c.commitLegs()
 	} else {
-		c.rollbackLegs()
+		err = c.rollbackLegs()
+	}
+	if err != nil {
+		if t.unit != nil {
+			return err
+		}
+		return c.rejectRaw(t.stop, err)
 	}
 	if p.Chain {
-		tx.open, tx.begin = true, begin
+		tx.open, tx.begin, tx.said, tx.base = true, next.begin, next.said, c.session
 	}
 	return t.tag(tag)
+}
+
+func firstOf(text string) string {
+	if f := strings.Fields(text); len(f) > 0 {
+		return f[0]
+	}
+	return ""
 }
 
 // controlAll has every shard of the transaction carry out a command.
@@ -175,7 +279,8 @@ func (t *turn) setHint(p *shard.Plan) error {
 	}
 	if r.tx.open {
 		r.tx.hint, r.tx.hinted = p.Hint, true
-		r.tx.stays = &p.Hint
+		stays := p.Hint
+		r.tx.stays = &stays
 		return t.tag(tag)
 	}
 	r.hint = p.Hint
@@ -188,7 +293,10 @@ func (t *turn) showHint(p *shard.Plan) error {
 	if p.Name != "pgdrover.shard" {
 		value = h.Key
 	}
-	out := appendRowDescription(nil, p.Name)
+	var out []byte
+	if t.m.parse == nil { // in the extended protocol Describe asks for it
+		out = appendRowDescription(nil, p.Name)
+	}
 	out = appendDataRow(out, value)
 	return t.answer(appendTag(out, "SHOW"))
 }

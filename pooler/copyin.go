@@ -53,7 +53,7 @@ func (t *turn) copyFrom(p *shard.Plan) error {
 	response, err := ci.begin()
 	if err != nil {
 		if ci.own {
-			c.rollbackLegs()
+			err = c.commitRefused(err)
 		}
 		c.queryDone(now())
 		return c.rejectRaw(t.stop, err)
@@ -313,7 +313,7 @@ func (ci *copyIn) finish(why string) error {
 	if first != nil {
 		if ci.own {
 			if c.router.tx.open {
-				c.rollbackLegs()
+				first = c.commitRefused(first)
 			}
 		} else {
 			c.router.tx.failed = true

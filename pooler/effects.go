@@ -11,6 +11,7 @@ const (
 	keepsState                       // temporary objects, advisory locks, cursors WITH HOLD, PREPARE: see pin.go
 	resets                           // RESET, SET … TO DEFAULT, DISCARD: see restore.go
 	listening                        // LISTEN, UNLISTEN: see listen.go
+	notifies                         // NOTIFY, pg_notify: a transaction that cannot be prepared
 )
 
 // effects is what is known of a text.
@@ -78,6 +79,8 @@ func quickEffects(text []byte, first uint64) effect {
 			e |= setsParameter
 		case hasSuffixFold(text[:i], "advisory") && hasPrefixFold(text[i+1:], "lock"), hasSuffixFold(text[:i], "pg") && hasPrefixFold(text[i+1:], "temp"):
 			e |= keepsState
+		case hasPrefixFold(text[i+1:], "notify") && hasSuffixFold(text[:i], "pg"):
+			e |= notifies
 		}
 	}
 	if into && mentionsTemp(text) {
@@ -181,6 +184,8 @@ func wordEffects(text []byte) effect {
 			e |= resets
 		case "listen", "unlisten":
 			e |= listening
+		case "notify", "pg_notify":
+			e |= notifies
 		}
 	}
 	return e

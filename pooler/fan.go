@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"pgdrover/internal/connect"
@@ -39,7 +40,10 @@ type fan struct {
 	failed    *failure
 	clientErr error
 	cancelled bool
-	counted   bool // the tags have counts
+	over      []bool         // the legs that are through
+	cancels   sync.WaitGroup // cancel requests on their way
+	halted    atomic.Bool    // nobody waits for the answers any more
+	counted   bool           // the tags have counts
 }
 
 // failure is the first error of a fan.
@@ -54,7 +58,8 @@ func (f *fan) run(msg func(i int) []byte) error {
 	c := f.c
 	var wg sync.WaitGroup
 	done := make(chan struct{})
-	c.setFan(f.legs)
+	f.over = make([]bool, len(f.legs))
+	c.setFan(f.legs, false)
 	for i, l := range f.legs {
 		wg.Add(1)
 		go func() {
@@ -66,7 +71,8 @@ func (f *fan) run(msg func(i int) []byte) error {
 	}
 	go func() { wg.Wait(); close(done) }()
 	err := f.await(done)
-	c.setFan(nil)
+	f.cancels.Wait() // one that comes late must not meet what the server does next
+	c.setFan(nil, false)
 	return err
 }
 
@@ -94,29 +100,31 @@ func (f *fan) await(done <-chan struct{}) error {
 		default:
 			continue
 		}
+		f.halted.Store(true)
+		f.mu.Lock()
 		f.stop()
+		f.mu.Unlock()
 		for _, l := range f.legs {
 			l.srv.conn.interrupt(true)
 		}
 	}
 }
 
-// stop asks every shard to give up.
+// stop asks the shards that still work to give up. The caller holds mu.
 func (f *fan) stop() {
-	f.mu.Lock()
-	again := f.cancelled
-	f.cancelled = true
-	f.mu.Unlock()
-	if again {
+	if f.cancelled {
 		return
 	}
-	for _, l := range f.legs {
-		go l.srv.cancelQuiet()
+	f.cancelled = true
+	for i, l := range f.legs {
+		if !f.over[i] {
+			f.cancels.Go(l.srv.cancelQuiet)
+		}
 	}
 }
 
 func (s *server) cancelQuiet() {
-	ctx, stop := context.WithTimeout(context.Background(), max(s.pool.p.settings().CancelWaitTimeout, time.Second))
+	ctx, stop := context.WithTimeout(s.pool.p.ctx, max(s.pool.p.settings().CancelWaitTimeout, time.Second))
 	defer stop()
 	if err := s.sc.Cancel(ctx); err != nil {
 		s.pool.log.Debug().Err(err).Msg("cancel request failed")
@@ -130,8 +138,9 @@ func (f *fan) lost(l *leg, err error) {
 	if f.failed == nil {
 		f.failed = &failure{leg: l, err: err}
 	}
-	f.mu.Unlock()
+	f.over[slices.Index(f.legs, l)] = true
 	f.stop()
+	f.mu.Unlock()
 }
 
 // drive sends msg to one shard and reads its answer.
@@ -144,6 +153,11 @@ func (f *fan) drive(l *leg, msg []byte) error {
 	}
 	in := inbuf{pool: f.c.p.bufs}
 	defer in.free()
+	for b := s.kept.in; len(b) > 0; s.kept.in = b {
+		n := copy(in.room(), b)
+		in.took(n, true)
+		b = b[n:]
+	}
 	var fail error
 	step := func() bool {
 		for {
@@ -174,7 +188,7 @@ func (f *fan) drive(l *leg, msg []byte) error {
 			return fail
 		case !errors.Is(err, os.ErrDeadlineExceeded):
 			return err
-		case reason(f.c.reasons.Load())&reasonKill != 0 || f.c.gone.Load():
+		case f.halted.Load() || f.c.dying.Load():
 			return errStopped
 		}
 		s.conn.resume()
@@ -209,6 +223,9 @@ func (f *fan) take(l *leg, in *inbuf) (over bool, err error) {
 				return false, fmt.Errorf("%w: bytes behind ReadyForQuery", errOutOfStep)
 			}
 			l.srv.tx = msg[headerLen]
+			f.mu.Lock()
+			f.over[slices.Index(f.legs, l)] = true
+			f.mu.Unlock()
 			return true, nil
 		}
 		if err := f.message(l, msg); err != nil {
@@ -261,7 +278,7 @@ func (f *fan) send(p []byte) {
 	if err := f.c.conn.writeAll(p); err != nil {
 		f.clientErr = err
 		f.c.mute = true
-		go f.stop()
+		f.stop()
 	}
 }
 
@@ -285,7 +302,7 @@ func (f *fan) message(l *leg, msg []byte) error {
 					Hint:   "Make the tables alike on every shard; user-defined types have to have the same OID.",
 				}
 				f.failed = &failure{leg: l, msg: e.message(), err: e}
-				go f.stop()
+				f.stop()
 			}
 		}
 	case 'C':
@@ -296,13 +313,14 @@ func (f *fan) message(l *leg, msg []byte) error {
 			f.tag = word
 		}
 		f.affected += count
+		l.noteTag(tag)
 	case 'E':
 		if fatalSeverity(msg) {
 			l.srv.dead.Store(true)
 		}
 		if f.failed == nil {
 			f.failed = &failure{leg: l, msg: append([]byte(nil), msg...)}
-			go f.stop()
+			f.stop()
 		}
 	case 'S':
 		name, value, ok := parseParameterStatus(msg[headerLen:])
@@ -398,27 +416,12 @@ func (f *fan) keepRow(l *leg, row []byte) {
 		}
 		if f.failed == nil {
 			f.failed = &failure{leg: l, msg: e.message(), err: e}
-			go f.stop()
+			f.stop()
 		}
 		return
 	}
 	i := slices.Index(f.legs, l)
 	f.keep[i] = append(f.keep[i], slices.Clone(row))
-}
-
-// setFan notes which servers work for the session, for cancel requests.
-func (c *client) setFan(legs []*leg) {
-	if legs == nil {
-		c.fanned.Store(nil)
-		c.state.Store(stateIdle)
-		return
-	}
-	servers := make([]*server, len(legs))
-	for i, l := range legs {
-		servers[i] = l.srv
-	}
-	c.fanned.Store(&servers)
-	c.state.Store(stateActive)
 }
 
 // copyData forwards a piece of a merged COPY. The caller holds mu.

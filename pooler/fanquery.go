@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"pgdrover/internal/connect"
@@ -14,14 +15,13 @@ import (
 // beginOwn opens a transaction for one statement that has to be atomic over several shards.
 func (c *client) beginOwn() {
 	tx := &c.router.tx
-	tx.open, tx.implicit, tx.begin = true, true, "BEGIN"
+	tx.open, tx.implicit, tx.begin, tx.base = true, true, "BEGIN", c.session
 }
 
 // endOwn ends it.
 func (c *client) endOwn(out []byte, err error) ([]byte, error) {
 	if err != nil {
-		c.rollbackLegs()
-		return nil, err
+		return nil, c.commitRefused(err)
 	}
 	return out, c.commitLegs()
 }
@@ -53,6 +53,14 @@ func (m *fanMessages) of(p *shard.Part) []byte {
 	b := appendBind(appendParseBody(nil, "", body), bind)
 	b = append(b, 'E', 0, 0, 0, 9, 0, 0, 0, 0, 0)
 	return append(b, 'S', 0, 0, 0, 4)
+}
+
+// effects is what the statement may leave behind on a server.
+func (m *fanMessages) effects() effects {
+	if m.parse != nil {
+		return effectsOfBody(m.parse)
+	}
+	return effectsOf(m.query, firstWord(m.query), true)
 }
 
 // selectTypes is the parameter types of a Parse that has only some of the parameters.
@@ -113,12 +121,17 @@ func (c *client) runPlan(p *shard.Plan, m *fanMessages) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	fx := m.effects()
+	for _, l := range legs {
+		l.note(fx)
+	}
 	f := &fan{c: c, legs: legs, rows: true, limit: p.Limit, skip: p.Offset, hide: m.parse != nil}
 	if p.Kind == shard.Split && p.Rows {
 		f.keep = make([][][]byte, len(legs))
 	}
 	if p.Kind == shard.CopyOut {
 		if f.merger, err = copyrows.NewMerger(p.Copy.Options("", 0), len(legs)); err != nil {
+			c.disband(legs, true)
 			return nil, err
 		}
 	}
@@ -202,18 +215,30 @@ func (c *client) assemble(p *shard.Plan) ([]*leg, error) {
 			}
 			legs = append(legs, r.tx.leg(p.Parts[i].Shard))
 		}
+		if err := c.synced(); err != nil {
+			return nil, err
+		}
 		c.park()
 		return legs, nil
 	}
-	if c.srv != nil {
-		return nil, errPinned(c.pool.key.shard, r.pool(p.Parts[0].Shard).key.shard)
+	if c.srv != nil { // the session is held on a shard
+		at := slices.IndexFunc(p.Parts, func(part shard.Part) bool { return r.pool(part.Shard) != c.pool })
+		if at >= 0 || c.unsynced {
+			return nil, c.errHeld(p.Parts[max(at, 0)].Shard)
+		}
+		legs = append(legs, &leg{shard: p.Parts[0].Shard, pool: c.pool, srv: c.srv})
+		c.park()
+		return legs, nil
 	}
 	for i := range p.Parts {
 		at := p.Parts[i].Shard
 		c.pool = r.pool(at)
-		if err := c.checkout(); err != nil {
+		c.inShards.Store(i > 0)
+		err := c.checkout()
+		c.inShards.Store(false)
+		if err != nil {
 			c.disband(legs, true)
-			return nil, shardError(c.pool.key.shard, err)
+			return nil, shardError(r.pool(at).key.shard, err)
 		}
 		legs = append(legs, &leg{shard: at, pool: c.pool, srv: c.srv})
 		c.park()
@@ -228,7 +253,9 @@ func (c *client) disband(legs []*leg, ok bool) {
 	}
 	if tx := &c.router.tx; tx.open {
 		if len(tx.legs) > 0 {
-			c.switchTo(tx.current())
+			l := tx.current()
+			c.pool = l.pool
+			c.relink(l.srv)
 		}
 		return
 	}

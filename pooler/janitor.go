@@ -92,7 +92,8 @@ func (pl *pool) sweepWaiters() {
 	pl.grow() // reserve_pool_timeout may have passed
 	pl.mu.Unlock()
 	for _, v := range late {
-		v.c.kill(errQueueTimeout(v.setting, pl, v.c))
+		v.c.late.Store(errQueueTimeout(v.setting, pl, v.c))
+		v.c.interrupt(reasonLate)
 	}
 	for _, c := range tell {
 		c.interrupt(reasonNotify)

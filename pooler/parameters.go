@@ -130,6 +130,11 @@ func (c *client) askParameters() error {
 			asks = append(asks[:len(asks):len(asks)], p.name)
 		}
 	}
+	if c.router != nil {
+		if err := c.askSession(); err != nil {
+			return err
+		}
+	}
 	if len(asks) == 0 {
 		return nil
 	}

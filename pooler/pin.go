@@ -72,7 +72,7 @@ func (c *client) forgetState() {
 	if c.pinned() {
 		c.pins.Store(nil)
 	}
-	c.pinAsk, c.heldReady, c.echoing = false, false, false
+	c.pinAsk, c.heldReady, c.echoing, c.notifies = false, false, false, false
 	c.after, c.resets = 0, nil
 }
 

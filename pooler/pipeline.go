@@ -14,15 +14,17 @@ import (
 
 // extended is what a router knows of a session's statements and portals.
 type extended struct {
-	prepared map[*stmt]*shard.Prepared // plans of the session's named statements, made with plannedBy and plannedIn
-	planned  *planner
-	plannedE shard.Env
-	unnamed  *shard.Prepared // of the unnamed statement, whose generation is unnamedG
-	unnamedG uint64
-	portals  map[string]*portal // that may be used by a later unit
-	types    []uint32           // scratch
-	params   bindParams         // scratch
-	inUnit   []unitStmt         // scratch: statements of the unit under way
+	prepared  map[*stmt]*shard.Prepared // plans of the session's named statements, made with plannedBy and plannedIn
+	planned   *planner
+	plannedE  shard.Env
+	unnamed   *shard.Prepared // of the unnamed statement, whose generation is unnamedG
+	unnamedG  uint64
+	again     *shard.Prepared // of the last Parse without a name, which had this body
+	againBody []byte
+	portals   map[string]*portal // that may be used by a later unit
+	types     []uint32           // scratch
+	params    bindParams         // scratch
+	inUnit    []unitStmt         // scratch: statements of the unit under way
 }
 
 type unitStmt struct {
@@ -48,12 +50,22 @@ func (c *client) routeUnit(stop int) error {
 	}
 	r := c.router
 	if env := c.environment(); r.planned != p || r.plannedE != env {
-		r.prepared, r.unnamed = nil, nil
+		r.prepared, r.unnamed, r.again = nil, nil, nil
 		r.planned, r.plannedE = p, env
+	}
+	behind := c.srv != nil && c.unsynced // Flush
+	if behind && c.replies.skipping {
+		if err := c.handle(stop); err != nil || c.duplex != nil {
+			return err
+		}
+		return c.learn()
 	}
 	at, alone, err := c.planUnit(c.in.b[c.in.r:stop])
 	switch {
-	case err != nil && len(r.unit) == 0 && !c.unsynced:
+	case err == nil && !alone && behind && !r.tx.open:
+		err = c.errHeld(at)
+		fallthrough
+	case err != nil && (len(r.unit) == 0 && len(r.inUnit) == 0 || behind && !r.tx.open):
 		r.unit = r.unit[:0]
 		return c.reject(stop, err)
 	case err == nil && alone:
@@ -64,6 +76,7 @@ func (c *client) routeUnit(stop int) error {
 		}
 		r.last = at
 		r.ddl = c.db.ddl.Load()
+		c.completed = 0
 		if err := c.handle(stop); err != nil {
 			return err
 		}
@@ -82,6 +95,9 @@ func (c *client) planUnit(b []byte) (at int, alone bool, err error) {
 	r := c.router
 	tx := &r.tx
 	r.unit, r.inUnit, r.runs = r.unit[:0], r.inUnit[:0], r.runs[:0]
+	if len(r.portals) > 1 && !tx.open && !tx.implicit && c.srv == nil {
+		clear(r.portals) // portals end with their transaction
+	}
 	if tx.implicit || tx.failed && (len(tx.legs) != 1 || tx.legs[0].srv.tx != 'E') {
 		return 0, false, nil
 	}
@@ -93,26 +109,26 @@ func (c *client) planUnit(b []byte) (at int, alone bool, err error) {
 		return 0, false, nil // no shard has to join for this
 	}
 	var last portal
-	have := false
+	have, anew := false, false // anew: what is planned behind this may mean something else then
 	for len(b) > 0 && alone {
 		n := int(binary.BigEndian.Uint32(b[1:])) + 1
 		msg := b[:min(n, len(b))]
 		b = b[len(msg):]
 		body := msg[headerLen:]
+		if anew && (msg[0] == 'P' || msg[0] == 'B') {
+			return 0, false, nil
+		}
 		switch msg[0] {
 		case 'P':
 			name, rest, perr := cstring(body)
 			if perr != nil {
 				return 0, false, errBroken(msg[0])
 			}
-			prep, perr := r.planned.Prepare(context.Background(), r.plannedE, textOf(rest), c.router.typesOf(rest))
+			prep, perr := r.prepare(name, rest)
 			if perr != nil {
 				return 0, false, perr
 			}
 			r.inUnit = append(r.inUnit, unitStmt{name: name, prep: prep})
-			if len(name) == 0 {
-				r.unnamed, r.unnamedG = prep, 0
-			}
 		case 'B':
 			name, rest, perr := cstring(body)
 			if perr != nil {
@@ -137,6 +153,7 @@ func (c *client) planUnit(b []byte) (at int, alone bool, err error) {
 				return 0, false, perr
 			}
 			last, have = portal{plan: plan, prep: prep}, true
+			anew = plan.Kind == shard.Command && changesMeaning(&plan)
 			if len(name) > 0 {
 				r.setPortal(name, &portal{plan: plan, prep: prep})
 			}
@@ -171,6 +188,9 @@ func (c *client) planUnit(b []byte) (at int, alone bool, err error) {
 			if perr != nil {
 				return 0, false, perr
 			}
+			if prep != nil && prep.Control() == shard.ShowHint {
+				return 0, false, nil // no server knows it
+			}
 			if prep != nil && prep.Home() >= 0 {
 				if at >= 0 && at != prep.Home() {
 					return 0, false, nil
@@ -180,12 +200,35 @@ func (c *client) planUnit(b []byte) (at int, alone bool, err error) {
 		}
 	}
 	if have {
-		r.setPortal(nil, &last)
+		r.keepUnnamed(&last)
+	}
+	if len(r.unit) > 0 && !tx.open && c.srv == nil && !slices.ContainsFunc(r.unit, func(p shard.Plan) bool { return p.Control != shard.Begin }) {
+		return 0, false, nil // no shard has to join for this
 	}
 	if at < 0 {
 		at = c.anyShard()
 	}
+	if tx.failed && at != tx.legs[0].shard {
+		return 0, false, nil // another shard knows nothing of the failure
+	}
 	return at, alone, nil
+}
+
+// prepare plans a Parse. Drivers that do not name their statements send the same one again and again: it is planned once. The plan
+// is good until the next Parse of another statement.
+func (r *router) prepare(name, body []byte) (*shard.Prepared, error) {
+	if len(name) == 0 && r.again != nil && bytes.Equal(r.againBody, body) {
+		return r.again, nil
+	}
+	if len(name) == 0 && len(body) <= keptText {
+		r.again, r.againBody = nil, append(r.againBody[:0], body...)
+		prep, err := r.planned.Prepare(context.Background(), r.plannedE, textOf(r.againBody), r.typesOf(r.againBody))
+		if err == nil {
+			r.again = prep
+		}
+		return prep, err
+	}
+	return r.planned.Prepare(context.Background(), r.plannedE, textOf(body), r.typesOf(body))
 }
 
 // executes reports whether there is an Execute among the messages.
@@ -211,6 +254,10 @@ func (c *client) joins(at int, p *shard.Plan) (int, bool) {
 		switch p.Control {
 		case shard.SetHint, shard.ShowHint, shard.PrepareTransaction, shard.CommitPrepared:
 			return at, false
+		case shard.Set:
+			if tx.open && c.restores(p) != "" {
+				return at, false
+			}
 		}
 		// What several shards, or none yet, have to hear is said to each.
 		return at, len(tx.legs) == 1 && (at < 0 || at == tx.legs[0].shard) || !tx.open
@@ -256,6 +303,16 @@ func (c *client) preparedFor(name []byte) (*shard.Prepared, error) {
 	}
 	r.prepared[st] = prep
 	return prep, nil
+}
+
+// keepUnnamed is setPortal for the unnamed portal of a unit that one shard carries out. Where there is one already it takes its place.
+func (r *router) keepUnnamed(last *portal) {
+	po := r.portals[""]
+	if po == nil {
+		po = new(portal)
+		r.setPortal(nil, po)
+	}
+	*po = *last
 }
 
 func (r *router) setPortal(name []byte, po *portal) {
@@ -396,6 +453,9 @@ func (u *pipeline) sync() error {
 	c := u.c
 	tx := &c.router.tx
 	if tx.implicit {
+		if err := u.flush(); err != nil {
+			return err
+		}
 		if err := c.commitLegs(); err != nil {
 			msg, err := errorBytes(err)
 			if err != nil {
@@ -418,7 +478,9 @@ func (u *pipeline) failed(err error, stop int) error {
 	u.out = append(u.out, msg...)
 	tx := &c.router.tx
 	if tx.implicit {
-		c.rollbackLegs()
+		if err := c.rollbackLegs(); err != nil {
+			return err
+		}
 	} else if tx.open {
 		tx.failed = true
 	}
@@ -481,14 +543,22 @@ func (u *pipeline) parse(body []byte) error {
 	if err != nil {
 		return errBroken('P')
 	}
+	if err := u.refresh(); err != nil {
+		return err
+	}
 	c.pool.counters.ClientParses.Add(1)
+	// The plan itself is made again when it is needed, of a text that stays: this one is in a buffer.
 	prep, err := u.planner.Prepare(context.Background(), c.router.plannedE, textOf(rest), c.router.typesOf(rest))
 	if err != nil {
-		return err
+		return c.inFailure(err)
+	}
+	if c.router.tx.failed {
+		if plan, err := prep.Plan(nil); err != nil || !endsFailure(&plan) {
+			return errFailedTransaction()
+		}
 	}
 	if len(name) == 0 {
 		c.unnamed.parsed(c.unnamed.parse(rest, true))
-		c.router.unnamed, c.router.unnamedG = prep, c.unnamed.gen
 	} else {
 		if c.stmts[string(name)] != nil {
 			return &Error{Severity: "ERROR", Code: "42P05", Message: fmt.Sprintf("prepared statement %q already exists", name)}
@@ -498,6 +568,22 @@ func (u *pipeline) parse(body []byte) error {
 		c.p.stmts.unref(st)
 	}
 	u.out = append(u.out, '1', 0, 0, 0, 4)
+	return nil
+}
+
+// refresh has what comes next planned with what a statement before it has changed.
+func (u *pipeline) refresh() error {
+	c := u.c
+	r := c.router
+	p, err := c.planner()
+	if err != nil {
+		return err
+	}
+	if env := c.environment(); r.planned != p || r.plannedE != env {
+		r.prepared, r.unnamed, r.again = nil, nil, nil
+		r.planned, r.plannedE = p, env
+	}
+	u.planner = p
 	return nil
 }
 
@@ -520,6 +606,9 @@ func (u *pipeline) body(name []byte) ([]byte, error) {
 func (u *pipeline) bind(b []byte) error {
 	c := u.c
 	r := c.router
+	if err := u.refresh(); err != nil {
+		return err
+	}
 	c.pool.counters.Binds.Add(1)
 	name, rest, err := cstring(b)
 	if err != nil {
@@ -543,7 +632,10 @@ func (u *pipeline) bind(b []byte) error {
 	}
 	plan, err := prep.Plan(&r.params)
 	if err != nil {
-		return err
+		return c.inFailure(err)
+	}
+	if r.tx.failed && !endsFailure(&plan) {
+		return errFailedTransaction()
 	}
 	r.setPortal(name, &portal{plan: plan, prep: prep, parse: slices.Clone(body), bind: slices.Clone(rest)})
 	u.out = append(u.out, '2', 0, 0, 0, 4)
@@ -569,6 +661,19 @@ func (u *pipeline) describe(b []byte) error {
 		if err != nil {
 			return err
 		}
+		if plan, err := prep.Plan(&bindParams{}); err == nil && plan.Kind == shard.Command && !plan.Rows {
+			u.out = append(u.out, 't', 0, 0, 0, 6, 0, 0, 'n', 0, 0, 0, 4)
+			return nil
+		}
+		if prep.Control() == shard.ShowHint {
+			u.out = append(u.out, 't', 0, 0, 0, 6, 0, 0)
+			plan, err := prep.Plan(&bindParams{})
+			if err != nil {
+				return err
+			}
+			u.out = appendRowDescription(u.out, plan.Name)
+			return nil
+		}
 		at = prep.Home()
 		ask = appendParseBody(nil, "", string(body))
 		ask = append(ask, 'D', 0, 0, 0, 6, 'S', 0)
@@ -576,6 +681,10 @@ func (u *pipeline) describe(b []byte) error {
 		po := r.portals[string(name)]
 		if po == nil {
 			return errNoPortal(name)
+		}
+		if po.plan.Control == shard.ShowHint {
+			u.out = appendRowDescription(u.out, po.plan.Name)
+			return nil
 		}
 		if po.plan.Kind == shard.Command {
 			u.out = append(u.out, 'n', 0, 0, 0, 4)
@@ -593,17 +702,31 @@ func (u *pipeline) describe(b []byte) error {
 		at = c.anyShard()
 	}
 	tx := byte('T')
-	if len(c.router.tx.legs) > 0 {
+	switch {
+	case len(c.router.tx.legs) > 0:
 		if err := c.enter(at, false); err != nil {
 			return err
 		}
-	} else { // a shard that only describes has no part in the transaction
+		if err := c.synced(); err != nil {
+			return err
+		}
+	case c.srv != nil: // the session is held there
+		if c.pool != c.router.pool(at) || c.unsynced {
+			return c.errHeld(at)
+		}
+		tx = 'I'
+	default: // a shard that only describes has no part in the transaction
 		c.pool = c.router.pool(at)
 		if err := c.checkout(); err != nil {
 			return shardError(c.pool.key.shard, err)
 		}
 		tx = 'I'
-		defer func() { c.letGo(&leg{pool: c.pool, srv: c.srv}) }()
+		defer func() {
+			s := c.srv
+			l := &leg{pool: c.pool, srv: s}
+			c.park()
+			c.letGo(l)
+		}()
 	}
 	return c.srv.exchangeIn(tx, ask, syncTimeout, func(typ byte, body []byte) error {
 		if typ == 't' || typ == 'T' || typ == 'n' {

@@ -5,25 +5,33 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"pgdrover/internal/catalog"
 )
 
-// recoverEvery is how often prepared transactions are looked for that nobody finishes; recoverAge how old they are then, in seconds.
 const (
-	recoverEvery = 5 * time.Second
-	recoverAge   = 5
+	// recoverEvery is how often prepared transactions are looked for that nobody finishes; recoverAge how old they are then, in seconds.
+	recoverEvery = 3 * time.Second
+	recoverAge   = 3
+	// decisionAge is how old a decision is, in seconds, before recovery removes it in the place of the session that made it.
+	decisionAge = 60
+	// outcomeTimeout is how long a session waits to learn what became of its COMMIT.
+	outcomeTimeout = 15 * time.Second
 )
 
-// queryPrepared lists what recovery may have to finish on a shard.
-var queryPrepared = fmt.Sprintf(`SELECT gid, owner::pg_catalog.text FROM pg_catalog.pg_prepared_xacts `+
-	`WHERE database OPERATOR(pg_catalog.=) pg_catalog.current_database() AND gid OPERATOR(pg_catalog.~~) '%s%%' `+
-	`AND prepared OPERATOR(pg_catalog.<) (pg_catalog.now() OPERATOR(pg_catalog.-) interval '%d seconds')`, gidPrefix, recoverAge)
+// queryPrepared lists what our transactions have prepared on a shard, and whether it is old enough for recovery.
+var queryPrepared = fmt.Sprintf(`SELECT gid, owner::pg_catalog.text, prepared OPERATOR(pg_catalog.<) `+
+	`(pg_catalog.now() OPERATOR(pg_catalog.-) interval '%d seconds') FROM pg_catalog.pg_prepared_xacts `+
+	`WHERE database OPERATOR(pg_catalog.=) pg_catalog.current_database() AND gid OPERATOR(pg_catalog.~~) '%s%%'`, recoverAge, gidPrefix)
 
-// queryDecisions lists the decisions that are old enough to be looked at.
-var queryDecisions = fmt.Sprintf(`SELECT gid FROM pgdrover.decision WHERE created OPERATOR(pg_catalog.<) `+
-	`(pg_catalog.now() OPERATOR(pg_catalog.-) interval '%d seconds')`, 12*recoverAge)
+// queryDecisions lists the decisions that are old enough to be looked at, and who takes part.
+var queryDecisions = fmt.Sprintf(`SELECT gid, pg_catalog.array_to_string(participants, '/') FROM pgdrover.decision WHERE created OPERATOR(pg_catalog.<) `+
+	`(pg_catalog.now() OPERATOR(pg_catalog.-) interval '%d seconds')`, decisionAge)
+
+// probeTimeout keeps a probe from waiting for ever for a decider that is in flight; it is tried again.
+const probeTimeout = `SET LOCAL lock_timeout = '10s'`
 
 var errNoRecovery = errors.New("the database has no recovery_user")
 
@@ -31,11 +39,16 @@ var errNoRecovery = errors.New("the database has no recovery_user")
 func (p *Pooler) recoverLoop() {
 	t := time.NewTicker(recoverEvery)
 	defer t.Stop()
+	said := map[string]string{} // the last complaint about each database
 	for {
 		for _, d := range p.shardedDatabases() {
+			text := ""
 			if err := p.recover(d); err != nil && !errors.Is(err, errNoRecovery) && p.ctx.Err() == nil {
-				p.log.Warn().Err(err).Str("database", d.name).Msg("recovery of transactions over several shards failed, and is tried again")
+				if text = err.Error(); text != said[d.name] {
+					p.log.Warn().Err(err).Str("database", d.name).Msg("recovery of transactions over several shards failed, and is tried again")
+				}
 			}
+			said[d.name] = text
 		}
 		select {
 		case <-t.C:
@@ -64,118 +77,172 @@ func (p *Pooler) recover(d *database) error {
 	if sh == nil || d.conf.Load().RecoveryUser == "" || p.shutdown.Load() != 0 {
 		return errNoRecovery
 	}
+	shards := sh.m.Shards()
 	var failed error
-	open := map[string]bool{} // decisions with a participant that is not finished
-	complete := true
-	for _, name := range sh.m.Shards() {
-		left, err := p.recoverShard(d, name)
+	// Decisions first: when one is there, all its participants have prepared, so that those who are not found below have finished.
+	decided := map[string][]string{} // by shard
+	for _, name := range shards {
+		rows, err := p.askOwn(d, name, 'I', appendQuery(nil, queryDecisions))
+		if err != nil {
+			failed = errors.Join(failed, fmt.Errorf("shard %q: %w", name, err))
+			continue
+		}
+		for _, r := range rows {
+			if participants := strings.Split(r[1], "/"); !slices.ContainsFunc(participants, func(s string) bool { return !slices.Contains(shards, s) }) {
+				decided[name] = append(decided[name], r[0])
+			}
+		}
+	}
+	open := map[string]bool{} // decisions with a participant that has not finished
+	for _, name := range shards {
+		left, err := p.recoverShard(d, shards, name)
 		for _, g := range left {
 			open[g.decision()] = true
 		}
 		if err != nil {
-			complete = false
 			failed = errors.Join(failed, fmt.Errorf("shard %q: %w", name, err))
 		}
 	}
-	if !complete {
+	if failed != nil {
 		return failed
 	}
-	for _, name := range sh.m.Shards() {
-		if err := p.sweepDecisions(d, name, open); err != nil {
+	for name, gids := range decided {
+		done := slices.DeleteFunc(gids, func(g string) bool { return open[g] })
+		if len(done) == 0 {
+			continue
+		}
+		list := textArray(len(done), func(i int) *string { return &done[i] })
+		if _, err := p.askOwn(d, name, 'I', extendedQuery("DELETE FROM pgdrover.decision WHERE gid OPERATOR(pg_catalog.=) ANY ($1::pg_catalog.text[])", list)); err != nil {
 			failed = errors.Join(failed, fmt.Errorf("shard %q: %w", name, err))
 		}
 	}
 	return failed
 }
 
-// recoverShard finishes what one shard has prepared. left are those that it could not finish.
-func (p *Pooler) recoverShard(d *database, name string) (left []gid, err error) {
-	rows, err := p.askOwn(d, name, [][]byte{appendQuery(nil, queryPrepared)})
+// recoverShard finishes what one shard has prepared and nobody has finished for a while. left are all others.
+func (p *Pooler) recoverShard(d *database, shards []string, name string) (left []gid, err error) {
+	rows, err := p.askOwn(d, name, 'I', appendQuery(nil, queryPrepared))
 	if err != nil {
 		return nil, err
 	}
 	var failed error
 	for _, r := range rows {
 		g, ok := parseGID(r[0])
-		if !ok || g.shard != name {
-			continue
-		}
-		committed, err := p.outcome(d, g, nil)
-		if err == nil {
-			verb := "ROLLBACK PREPARED "
-			if committed {
-				verb = "COMMIT PREPARED "
-			}
-			_, err = p.askOwn(d, name, [][]byte{
-				appendQuery(nil, "SET ROLE "+quoteIdent(r[1])), appendQuery(nil, verb+quoteLiteral(r[0])),
-			})
-			p.log.Info().Err(err).Str("database", d.name).Str("transaction", r[0]).Bool("committed", committed).Msg("recovery: " + verb)
-		}
-		if err != nil {
+		switch {
+		case !ok || g.shard != name || !slices.Contains(shards, g.decider): // of another database over the same servers
+		case r[2] != "t":
 			left = append(left, g)
-			failed = errors.Join(failed, fmt.Errorf("transaction %s: %w", r[0], err))
+		default:
+			if err := p.finish(d, g, r[1]); err != nil {
+				left = append(left, g)
+				failed = errors.Join(failed, fmt.Errorf("transaction %s: %w", r[0], err))
+			}
 		}
 	}
 	return left, failed
 }
 
-// outcome finds out whether a transaction was committed. It waits for one that is still being decided; lost is the decider's leg if its
-// connection was, and its backend is ended first, because it may wait for us.
-func (p *Pooler) outcome(d *database, g gid, lost *leg) (committed bool, err error) {
-	msgs := [][]byte{appendQuery(nil, "BEGIN"), extendedQuery(catalog.ProbeDecision+" RETURNING gid", g.decision()), appendQuery(nil, "ROLLBACK")}
-	if lost != nil {
-		end := fmt.Sprintf("SELECT pg_catalog.pg_terminate_backend(%d)", lost.srv.sc.PID)
-		msgs = append([][]byte{appendQuery(nil, end)}, msgs...)
-	}
-	rows, err := p.askOwn(d, g.decider, msgs)
-	if err != nil {
-		return false, err
-	}
-	if lost != nil && len(rows) > 0 {
-		rows = rows[1:] // of pg_terminate_backend
-	}
-	return len(rows) == 0, nil
-}
-
-// sweepDecisions removes the decisions of a shard that every participant has carried out.
-func (p *Pooler) sweepDecisions(d *database, name string, open map[string]bool) error {
-	rows, err := p.askOwn(d, name, [][]byte{appendQuery(nil, queryDecisions)})
+// finish commits or rolls back what a shard has prepared as owner.
+func (p *Pooler) finish(d *database, g gid, owner string) error {
+	committed, err := p.outcome(d, g)
 	if err != nil {
 		return err
 	}
-	var done []string
-	for _, r := range rows {
-		if !open[r[0]] {
-			done = append(done, r[0])
-		}
+	verb := "ROLLBACK PREPARED "
+	if committed {
+		verb = "COMMIT PREPARED "
 	}
-	if len(done) == 0 {
-		return nil
-	}
-	list := textArray(len(done), func(i int) *string { return &done[i] })
-	_, err = p.askOwn(d, name, [][]byte{extendedQuery("DELETE FROM pgdrover.decision WHERE gid OPERATOR(pg_catalog.=) ANY ($1::pg_catalog.text[])", list)})
+	_, err = p.askOwn(d, g.shard, 'I', appendQuery(nil, "SET ROLE "+quoteIdent(owner)), appendQuery(nil, verb+quoteLiteral(g.of(g.shard))))
+	p.log.Info().Err(err).Str("database", d.name).Str("transaction", g.of(g.shard)).Msg("recovery: " + strings.TrimSpace(verb))
 	return err
 }
 
-// askOwn has a connection of our own to a shard, as recovery_user, run msgs one after the other, and returns their rows.
-func (p *Pooler) askOwn(d *database, name string, msgs [][]byte) ([][]string, error) {
+// outcome finds out whether a transaction was committed. It waits for one that is still being decided.
+func (p *Pooler) outcome(d *database, g gid) (committed bool, err error) {
+	rows, err := p.askOwn(d, g.decider, 'T', appendQuery(nil, "BEGIN"), appendQuery(nil, probeTimeout), extendedQuery(catalog.ProbeDecision+" RETURNING gid", g.decision()))
+	return err == nil && len(rows) == 0, err
+}
+
+// awaitOutcome is outcome for a session whose connection to the decider was lost. The decider's backend may still be at work, or
+// wait for us: it is ended first.
+func (p *Pooler) awaitOutcome(d *database, g gid, lost *leg) (committed bool, err error) {
+	err = p.retry(func() error {
+		if err := p.endBackend(d, lost); err != nil {
+			return err
+		}
+		var err error
+		committed, err = p.outcome(d, g)
+		return err
+	})
+	return committed, err
+}
+
+// fate finds out what became of a transaction on one shard whose connection was lost during COMMIT.
+func (p *Pooler) fate(d *database, lost *leg) (committed, known bool) {
+	if lost.xid == "" {
+		return false, false
+	}
+	err := p.retry(func() error {
+		if err := p.endBackend(d, lost); err != nil {
+			return err
+		}
+		rows, err := p.askOwn(d, lost.pool.key.shard, 'I', extendedQuery("SELECT pg_catalog.txid_status($1::pg_catalog.int8)", lost.xid))
+		switch {
+		case err != nil:
+			return err
+		case len(rows) != 1 || rows[0][0] == "":
+			return errOutOfStep
+		case rows[0][0] == "in progress":
+			return errors.New("the transaction is still in progress")
+		}
+		committed = rows[0][0] == "committed"
+		return nil
+	})
+	return committed, err == nil
+}
+
+// endBackend ends the backend of a lost connection if it still has the transaction open.
+func (p *Pooler) endBackend(d *database, lost *leg) error {
+	const end = `SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE pid OPERATOR(pg_catalog.=) $1::pg_catalog.int4 ` +
+		`AND backend_xid::pg_catalog.text OPERATOR(pg_catalog.=) ($2::pg_catalog.int8 OPERATOR(pg_catalog.%) 4294967296)::pg_catalog.text`
+	if lost.xid == "" {
+		return nil
+	}
+	_, err := p.askOwn(d, lost.pool.key.shard, 'I', extendedQuery(end, fmt.Sprint(lost.srv.sc.PID), lost.xid))
+	return err
+}
+
+// retry calls f until it succeeds or outcomeTimeout is over.
+func (p *Pooler) retry(f func() error) error {
+	deadline := time.Now().Add(outcomeTimeout)
+	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+		err := f()
+		if err == nil || errors.Is(err, errNoRecovery) || time.Now().After(deadline) {
+			return err
+		}
+		select {
+		case <-time.After(wait):
+		case <-p.ctx.Done():
+			return err
+		}
+	}
+}
+
+// askOwn has a connection of our own to a shard, as recovery_user, run msgs one after the other, and returns their rows; NULL is "". Each
+// leaves the transaction status tx behind; with 'T', which begins with BEGIN, nothing is committed.
+func (p *Pooler) askOwn(d *database, name string, tx byte, msgs ...[]byte) ([][]string, error) {
 	user := d.conf.Load().RecoveryUser
 	if user == "" {
 		return nil, errNoRecovery
 	}
-	ctx, stop := context.WithTimeout(p.ctx, syncTimeout)
-	defer stop()
-	s, err := p.findPool(d, name, user, "none").openOwn(ctx)
+	s, err := p.findPool(d, name, user, "none").openOwn(p.ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer s.close("recovery is done")
+	defer context.AfterFunc(p.ctx, func() { s.conn.interrupt(true) })()
 	var rows [][]string
-	for i, m := range msgs {
-		tx := byte('I')
-		if len(msgs) > 2 && i >= len(msgs)-3 && i < len(msgs)-1 {
-			tx = 'T' // BEGIN and what is behind it
-		}
+	for _, m := range msgs {
 		err := s.exchangeIn(tx, m, syncTimeout, func(typ byte, body []byte) error {
 			if typ != 'D' {
 				return nil
@@ -184,12 +251,11 @@ func (p *Pooler) askOwn(d *database, name string, msgs [][]byte) ([][]string, er
 			if err != nil {
 				return err
 			}
-			var row []string
-			for _, v := range f {
-				if v == nil {
-					v = new(string)
+			row := make([]string, len(f))
+			for i, v := range f {
+				if v != nil {
+					row[i] = *v
 				}
-				row = append(row, *v)
 			}
 			rows = append(rows, row)
 			return nil
@@ -198,7 +264,7 @@ func (p *Pooler) askOwn(d *database, name string, msgs [][]byte) ([][]string, er
 			return nil, err
 		}
 	}
-	return slices.Clip(rows), nil
+	return rows, nil
 }
 
 // openOwn opens a server for ourselves, within the limits that span pools.

@@ -327,6 +327,7 @@ func (c *client) serverMessage(typ byte, msg []byte, whole bool) (swallow bool, 
 		}
 	case 'C', 'I', 's':
 		c.copyIn = false
+		c.completed++
 		if typ == 'C' && c.maybe > 0 && bytes.HasPrefix(msg[headerLen:], []byte("COPY ")) {
 			c.maybe = 0
 		}

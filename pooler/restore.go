@@ -43,6 +43,9 @@ func (c *client) willRun(fx effects) {
 	if fx.effect&listening != 0 {
 		c.after |= afterListen
 	}
+	if fx.effect&notifies != 0 {
+		c.notifies = true
+	}
 	if fx.resets == nil {
 		return
 	}

@@ -15,18 +15,23 @@ import (
 // pool of a plain session: it plans each statement and says which shard's server is linked when the unit is forwarded.
 // A statement for one shard then goes the way of every other statement; those for several are carried out by fan.
 type router struct {
-	pools   []*pool      // by shard
-	of      *sharding    // whose shards they are
-	env     shard.Env    // what plans depend on
-	envOf   env          // the parameters that env was made of
-	known   bool         // env is up to date but for envOf
-	last    int          // shard that was used last
-	tx      shardTx      // the transaction block, if one is open
-	hint    shard.Hint   // SET pgdrover.shard
-	ddl     uint64       // database.ddl before the unit under way
-	unit    []shard.Plan // what the unit under way does, when the server has to say whether it did
-	copying *copyIn      // COPY FROM STDIN to several shards, while it goes on
-	runs    []timedPlan  // what the unit under way runs, for SHOW PLANS
+	pools   []*pool           // by shard
+	of      *sharding         // whose shards they are
+	env     shard.Env         // what plans depend on
+	envOf   env               // the parameters that env was made of
+	known   bool              // env is up to date but for envOf
+	last    int               // shard that was used last
+	tx      shardTx           // the transaction block, if one is open
+	hint    shard.Hint        // SET pgdrover.shard
+	ddl     uint64            // database.ddl before the unit under way
+	unit    []shard.Plan      // what the unit under way does, when the server has to say whether it did
+	copying *copyIn           // COPY FROM STDIN to several shards, while it goes on
+	runs    []timedPlan       // what the unit under way runs, for SHOW PLANS
+	stmts   []shard.Statement // scratch: of the simple query under way
+	base    session           // the session's parameters before the unit under way, while no transaction block is open
+	custom  []string          // the custom parameters that were set
+	// unsettled: the server has not said what state its transaction is in, because no Sync came behind the unit.
+	unsettled bool
 	extended
 }
 
@@ -75,6 +80,9 @@ func (c *client) route(end int) error {
 		}
 		if err := c.learn(); err != nil {
 			return err
+		}
+		if !c.router.tx.open {
+			c.router.base = c.session
 		}
 		stop := c.segment(end)
 		if c.skipToSync {
@@ -143,7 +151,7 @@ func (c *client) environment() shard.Env {
 	r := c.router
 	if !r.known || r.envOf != c.session.all {
 		r.env = shard.Env{User: c.home.key.user, StringsPlain: true, UTF8: true}
-		for _, p := range envParams(c.session.all) {
+		for _, p := range append(envParams(c.session.all), r.tx.over...) {
 			switch strings.ToLower(p.name) {
 			case "role":
 				if p.value != "none" {
@@ -169,6 +177,9 @@ func (c *client) environment() shard.Env {
 	return e
 }
 
+// maxKeptStatements bounds what a session keeps for the plans of its next simple query.
+const maxKeptStatements = 4
+
 // routeQuery plans a simple query and carries it out.
 func (c *client) routeQuery(stop int) error {
 	text := c.in.b[c.in.r+headerLen : stop]
@@ -180,17 +191,26 @@ func (c *client) routeQuery(stop int) error {
 	if err != nil {
 		return c.reject(stop, err)
 	}
-	stmts, err := p.Query(context.Background(), c.environment(), text)
+	stmts, err := p.AppendQuery(context.Background(), c.router.stmts[:0], c.environment(), text)
 	if err != nil {
-		return c.reject(stop, err)
+		return c.reject(stop, c.inFailure(err))
+	}
+	if cap(stmts) <= maxKeptStatements {
+		c.router.stmts = stmts
 	}
 	for i := range stmts {
 		c.router.runs = append(c.router.runs, &stmts[i])
+	}
+	if c.router.tx.implicit { // a pipeline that Query ends, in the place of Sync
+		return c.runScript(stop, p, text, stmts)
 	}
 	switch len(stmts) {
 	case 0:
 		return c.answerSegment(stop, []byte{'I', 0, 0, 0, 4})
 	case 1:
+		if plan := &stmts[0].Plan; plan.Kind == shard.Forward && !c.router.tx.failed {
+			return c.forwardTo(stop, plan.Shard, *plan)
+		}
 		t := turn{c: c, stop: stop, m: fanMessages{query: text}}
 		return t.carryOut(&stmts[0].Plan)
 	}
@@ -201,13 +221,16 @@ func (c *client) routeQuery(stop int) error {
 	if at, ok := c.together(plans); ok {
 		return c.forwardTo(stop, at, plans...)
 	}
-	return c.runScript(stop, text, stmts)
+	return c.runScript(stop, p, text, stmts)
 }
 
 // planner returns the planner in force. Inside a transaction block the map stays what it was.
 func (c *client) planner() (*planner, error) {
 	if !c.router.tx.open {
 		c.router.use(c, c.db.sharding.Load())
+	}
+	if err := c.refreshMeaning(); err != nil {
+		return nil, err
 	}
 	return c.plannerFor(c.router.of)
 }
@@ -226,11 +249,14 @@ func (c *client) together(plans []shard.Plan) (at int, ok bool) {
 	default:
 		return 0, false
 	}
-	if tx.failed {
-		return at, at >= 0
+	if tx.failed && !c.failedThere() {
+		return 0, false // no server knows of it
 	}
 	for i := range plans {
 		p := &plans[i]
+		if i+1 < len(plans) && p.Kind == shard.Command && changesMeaning(p) {
+			return 0, false // what stands behind it has to be planned anew
+		}
 		switch p.Kind {
 		case shard.Anywhere:
 			continue
@@ -238,6 +264,10 @@ func (c *client) together(plans []shard.Plan) (at int, ok bool) {
 			switch p.Control {
 			case shard.SetHint, shard.ShowHint, shard.PrepareTransaction, shard.CommitPrepared:
 				return 0, false
+			case shard.Set:
+				if c.restores(p) != "" {
+					return 0, false
+				}
 			}
 			continue
 		case shard.Forward:
@@ -250,7 +280,7 @@ func (c *client) together(plans []shard.Plan) (at int, ok bool) {
 		}
 	}
 	if at < 0 {
-		at = c.router.last
+		at = c.anyShard()
 	}
 	return at, true
 }
@@ -260,6 +290,11 @@ func (c *client) together(plans []shard.Plan) (at int, ok bool) {
 func (c *client) anyShard() int {
 	if tx := &c.router.tx; len(tx.legs) > 0 {
 		return tx.current().shard
+	}
+	if c.srv != nil { // the session is held there
+		if at := slices.Index(c.router.pools, c.pool); at >= 0 {
+			return at
+		}
 	}
 	return c.router.last
 }
@@ -273,6 +308,7 @@ func (c *client) forwardTo(stop, at int, plans ...shard.Plan) error {
 	r.last = at
 	r.unit = append(r.unit[:0], plans...)
 	r.ddl = c.db.ddl.Load()
+	c.completed = 0
 	if err := c.handle(stop); err != nil {
 		return err
 	}
@@ -289,7 +325,7 @@ func writes(plans []shard.Plan) bool {
 // learn takes note of what the linked server has made of the unit that was forwarded last.
 func (c *client) learn() error {
 	r := c.router
-	if len(r.unit) == 0 {
+	if len(r.unit) == 0 && !r.unsettled {
 		return nil
 	}
 	tx := &r.tx
@@ -297,23 +333,35 @@ func (c *client) learn() error {
 	if c.srv != nil {
 		status = c.srv.tx
 	}
-	for i := range r.unit {
-		r.note(&r.unit[i])
+	done := min(c.completed, len(r.unit)) // an error may have ended it early
+	rolledBack := false
+	for i := range r.unit[:done] {
+		p := &r.unit[i]
+		r.note(p)
+		if p.Kind == shard.Command && (p.Control == shard.Commit || p.Control == shard.Rollback) {
+			rolledBack = p.Control == shard.Rollback
+		}
 	}
+	committed := done == len(r.unit) && !rolledBack && !tx.failed
+	wrote := writes(r.unit)
 	tx.ddl = tx.ddl || c.db.ddl.Load() != r.ddl
 	r.unit = r.unit[:0]
-	switch status {
-	case 'I':
+	r.unsettled = false
+	switch {
+	case c.srv != nil && c.unsynced: // behind Flush: it is not over
+		r.unsettled = true
+		return nil
+	case status == 'I':
 		if len(tx.legs) > 1 {
 			return fatalError{errSplitTransaction()}
 		}
-		c.endTx(!tx.failed)
+		c.endTx(committed)
 	default:
 		if !tx.open {
-			tx.open = true
+			tx.open, tx.base = true, r.base
 		}
 		if len(tx.legs) == 0 {
-			tx.legs = append(tx.legs, &leg{shard: r.last, pool: c.pool, srv: c.srv})
+			tx.legs = append(tx.legs, &leg{shard: r.last, pool: c.pool, srv: c.srv, wrote: wrote})
 		}
 		tx.failed = status == 'E'
 	}
@@ -338,8 +386,11 @@ func (c *client) reject(stop int, err error) error {
 		c.unsynced = false
 		s.close("a pipeline was given up")
 	}
-	if c.router.tx.open {
-		c.router.tx.failed = true
+	if tx := &c.router.tx; tx.open {
+		if lost := c.synced(); lost != nil && ours(lost) == nil {
+			return lost
+		}
+		tx.failed = true
 	}
 	simple := c.in.b[c.in.r] == 'Q' || c.in.b[c.in.r] == 'F'
 	if simple {

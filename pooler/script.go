@@ -1,8 +1,10 @@
 package pooler
 
 import (
+	"context"
 	"errors"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"pgdrover/internal/connect"
@@ -11,30 +13,61 @@ import (
 
 // runScript carries out a text of several statements that one shard cannot do alone, each by itself, in one transaction unless the text
 // says otherwise (PostgreSQL manual, "Multiple Statements in a Simple Query").
-func (c *client) runScript(stop int, text []byte, stmts []shard.Statement) error {
+func (c *client) runScript(stop int, p *planner, text []byte, stmts []shard.Statement) error {
 	tx := &c.router.tx
-	u := pipeline{c: c}
+	u := pipeline{c: c, planner: p}
 	c.begin()
-	for i := range stmts {
-		st := &stmts[i]
-		t := turn{c: c, unit: &u, m: fanMessages{query: text[st.Start:st.End], chars: utf8.RuneCount(text[:st.Start])}}
-		if err := u.statement(&t, &st.Plan); err != nil {
-			msg, err := errorBytes(err)
-			if err != nil {
+	if err := u.script(text, stmts); err != nil {
+		msg, err := errorBytes(err)
+		if err != nil {
+			return err
+		}
+		u.out = append(u.out, msg...)
+		switch {
+		case tx.implicit:
+			if err := c.rollbackLegs(); err != nil {
 				return err
 			}
-			u.out = append(u.out, msg...)
-			if tx.implicit {
-				c.rollbackLegs()
-			} else if tx.open {
-				tx.failed = true
-			}
-			break
+		case tx.open:
+			tx.failed = true
 		}
 	}
 	c.in.r = stop
 	c.queryDone(now())
 	return u.sync()
+}
+
+// script carries out statements one by one. What stands behind one that changes what others mean is planned again.
+func (u *pipeline) script(text []byte, stmts []shard.Statement) error {
+	c := u.c
+	from := 0 // where the statements' positions count from
+	for i := 0; i < len(stmts); i++ {
+		st := &stmts[i]
+		before := utf8.RuneCount(text[:from+st.Start])
+		t := turn{c: c, unit: u, m: fanMessages{query: text[from+st.Start : from+st.End], chars: before}}
+		if err := u.statement(&t, &st.Plan); err != nil {
+			return err
+		}
+		if i+1 == len(stmts) || st.Plan.Kind != shard.Command || !changesMeaning(&st.Plan) && st.Plan.Control != shard.Rollback && st.Plan.Control != shard.RollbackTo {
+			continue
+		}
+		from += stmts[i+1].Start
+		p, err := c.planner()
+		if err != nil {
+			return err
+		}
+		if stmts, err = p.Query(context.Background(), c.environment(), text[from:]); err != nil {
+			var se *shard.Error
+			if errors.As(err, &se) && se.Position > 0 {
+				moved := *se
+				moved.Position += utf8.RuneCount(text[:from])
+				err = &moved
+			}
+			return err
+		}
+		i = -1
+	}
+	return nil
 }
 
 // statement carries out one of several statements.
@@ -44,8 +77,7 @@ func (u *pipeline) statement(t *turn, p *shard.Plan) error {
 		switch p.Control {
 		case shard.Begin:
 			if tx.implicit { // what came before is part of the block
-				tx.implicit = false
-				return t.tag(beginTag(p.Text))
+				return u.adopt(t, p)
 			}
 			return t.carryOut(p)
 		case shard.Commit, shard.Rollback, shard.Empty, shard.SetHint, shard.ShowHint:
@@ -57,6 +89,38 @@ func (u *pipeline) statement(t *turn, p *shard.Plan) error {
 	}
 	u.own()
 	return t.carryOut(p)
+}
+
+// adopt makes the implicit transaction of what came before the block that BEGIN opens.
+func (u *pipeline) adopt(t *turn, p *shard.Plan) error {
+	c := u.c
+	tx := &c.router.tx
+	if options := beginOptions(p.Text); options != "" && len(tx.legs) > 0 {
+		if err := u.flush(); err != nil {
+			return err
+		}
+		set := shard.Plan{Kind: shard.Command, Control: shard.Set, Name: "transaction", Text: "SET TRANSACTION " + options, Limit: -1}
+		own := *t
+		own.m = fanMessages{query: []byte(set.Text)}
+		if err := own.control(&set); err != nil {
+			return err
+		}
+		u.out = u.out[:0] // nobody has asked for it
+	}
+	tx.implicit, tx.begin = false, p.Text
+	return t.tag(beginTag(p.Text))
+}
+
+// beginOptions returns the transaction modes of BEGIN or START TRANSACTION.
+func beginOptions(text string) string {
+	f := strings.Fields(strings.TrimRight(text, "; \t\r\n"))
+	if len(f) > 0 {
+		f = f[1:]
+	}
+	if len(f) > 0 && (strings.EqualFold(f[0], "transaction") || strings.EqualFold(f[0], "work")) {
+		f = f[1:]
+	}
+	return strings.Join(f, " ")
 }
 
 // shifted returns se with its position counted from the beginning of the whole text.

@@ -31,6 +31,7 @@ type server struct {
 	unOwner  uint64   // client whose unnamed statement is on it
 	unGen    uint64
 
+	kept       kept // what the session knows of it while another shard's server is linked
 	midway     bool // a message to it is half way: whatever were sent now would be read as part of it
 	createdAt  int64
 	releasedAt int64 // when it last became idle
@@ -168,7 +169,13 @@ func (s *server) exchangeIn(tx byte, msg []byte, timeout time.Duration, each fun
 		defer s.pool.p.bufs.put(buf)
 		r, w := 0, 0
 		c := s.link.Load()
-		if c != nil { // the beginning of a message may have been read with the last answer
+		parked := c != nil && c.srv != s
+		// The beginning of a message may have been read with the last answer.
+		if parked {
+			c = nil
+			w = copy(buf[:], s.kept.in)
+			s.kept.in = nil
+		} else if c != nil {
 			w = copy(buf[:], c.sin.bytes())
 			c.sin.r += w
 		}
@@ -183,11 +190,15 @@ func (s *server) exchangeIn(tx byte, msg []byte, timeout time.Duration, each fun
 					r += n
 					switch typ {
 					case 'Z':
-						if r != w && c == nil || len(body) != 1 {
+						if r != w && c == nil && !parked || len(body) != 1 {
 							return fmt.Errorf("%w: bytes behind ReadyForQuery", errOutOfStep)
 						}
 						s.tx = body[0]
-						if r != w {
+						switch {
+						case r == w:
+						case parked:
+							s.kept.in = append([]byte(nil), buf[r:w]...)
+						default:
 							c.sin.took(copy(c.sin.room(), buf[r:w]), false)
 						}
 						return nil
@@ -242,7 +253,7 @@ func (s *server) exchangeIn(tx byte, msg []byte, timeout time.Duration, each fun
 // deals with when it waits for its client again.
 func (s *server) mayGoOn(deadline time.Time) bool {
 	c := s.link.Load()
-	return time.Now().Before(deadline) && (c == nil || reason(c.reasons.Load())&reasonKill == 0)
+	return time.Now().Before(deadline) && s.pool.p.ctx.Err() == nil && (c == nil || !c.dying.Load())
 }
 
 // close ends the connection. Only the holder may call it; a second call does nothing.

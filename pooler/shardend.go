@@ -3,6 +3,7 @@ package pooler
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"pgdrover/internal/connect"
@@ -17,41 +18,10 @@ func (c *client) endTx(committed bool) {
 	if tx.ddl {
 		c.db.ddl.Add(1)
 	}
+	if tx.over != nil {
+		c.router.known = false
+	}
 	tx.end()
-}
-
-// letGo takes a leg's server off the session and gives it back to its pool, or closes it if it is not at rest.
-func (c *client) letGo(l *leg) {
-	s := l.srv
-	if c.srv == s {
-		c.unlink()
-	} else {
-		s.link.Store(nil)
-		s.linkedAt.Store(now())
-	}
-	switch {
-	case s.dead.Load():
-		s.close("server closed the connection")
-	case s.tx != 'I':
-		s.close("left in a transaction")
-	default:
-		l.pool.release(s)
-	}
-}
-
-// rollbackLegs ends the transaction on every shard.
-func (c *client) rollbackLegs() {
-	tx := &c.router.tx
-	for _, l := range tx.legs {
-		if l.srv.tx != 'I' && !l.srv.dead.Load() {
-			if err := l.srv.exchange(appendQuery(nil, "ROLLBACK"), syncTimeout, nil); err != nil {
-				l.srv.dead.Store(true)
-			}
-		}
-		c.letGo(l)
-	}
-	c.endTx(false)
-	c.doneTx()
 }
 
 // doneTx counts a transaction that did not end on the way of a plain session.
@@ -62,75 +32,118 @@ func (c *client) doneTx() {
 	c.idleAt.Store(t)
 }
 
+// queryXID asks for the transaction's number, which it has if it has changed anything.
+const queryXID = `SELECT pg_catalog.txid_current_if_assigned()::pg_catalog.text`
+
 // commitLegs commits on every shard. If one shard wrote it is the first, and the others only read: what they say is of no
-// consequence. An *Error says that nothing was committed.
+// consequence. An error that does not end the session says that nothing was committed.
 func (c *client) commitLegs() error {
 	tx := &c.router.tx
-	var writer *leg
-	writers := 0
+	if c.queryAt.Load() == 0 {
+		c.begin()
+	}
+	if err := c.synced(); err != nil {
+		return c.commitRefused(err)
+	}
+	c.park()
 	for _, l := range tx.legs {
-		if l.wrote {
-			writer = l
-			writers++
+		if l.srv.dead.Load() {
+			return c.commitRefused(errShardGone(l.pool.key.shard, errLostInTransaction))
 		}
 	}
-	if writers > 1 {
-		return c.commitTwoPhase()
+	writers, err := c.writers()
+	if err != nil {
+		return c.commitRefused(err)
 	}
-	if writer != nil {
-		tag, err := writer.commit()
-		if err != nil || tag != "COMMIT" {
-			return c.commitFailed(writer, tag, err)
-		}
-		c.letGo(writer)
+	if len(writers) > 1 {
+		return c.commitTwoPhase(writers)
 	}
-	for _, l := range tx.legs {
-		if l == writer {
-			continue
+	if len(writers) == 1 {
+		if err := c.commitWriter(writers[0]); err != nil {
+			return err
 		}
-		if _, err := l.commit(); err != nil {
+	}
+	c.commitReaders(writers)
+	return c.finishLegs(true)
+}
+
+// commitReaders ends the transaction on the shards that only read.
+func (c *client) commitReaders(writers []*leg) {
+	readers := slices.DeleteFunc(slices.Clone(c.router.tx.legs), func(l *leg) bool { return slices.Contains(writers, l) })
+	for i, err := range c.onLegs(readers, true, func(l *leg) error { _, err := l.say("COMMIT"); return err }) {
+		if err != nil {
+			readers[i].srv.dead.Store(true)
+		}
+	}
+}
+
+// commitRefused rolls back what cannot be committed because of err, which it returns.
+func (c *client) commitRefused(err error) error {
+	if ended := c.rollbackLegs(); ended != nil {
+		return ended
+	}
+	return err
+}
+
+// writers returns the legs that have something to commit. With one leg it makes no difference.
+func (c *client) writers() ([]*leg, error) {
+	legs := c.router.tx.legs
+	if len(legs) == 1 {
+		return slices.Clone(legs), nil
+	}
+	errs := c.onLegs(legs, false, func(l *leg) error {
+		return l.srv.exchangeIn('T', appendQuery(nil, queryXID), syncTimeout, func(typ byte, body []byte) error {
+			if f, err := dataRow(body); typ == 'D' && err == nil && len(f) == 1 && f[0] != nil {
+				l.xid = *f[0]
+			}
+			return nil
+		})
+	})
+	var out []*leg
+	for i, l := range legs {
+		var se *connect.ServerError
+		switch {
+		case errors.As(errs[i], &se):
+			return nil, errs[i]
+		case errs[i] != nil:
+			l.srv.dead.Store(true)
+			return nil, errShardGone(l.pool.key.shard, errs[i])
+		case l.xid != "" || l.srv.kept.notifies:
+			out = append(out, l)
+		}
+	}
+	return out, nil
+}
+
+// commitWriter commits on the only shard that wrote.
+func (c *client) commitWriter(l *leg) error {
+	var tag string
+	err := c.onLegs([]*leg{l}, false, func(l *leg) (err error) { tag, err = l.say("COMMIT"); return err })[0]
+	name := l.pool.key.shard
+	var se *connect.ServerError
+	switch {
+	case tag == "COMMIT":
+		if err != nil {
 			l.srv.dead.Store(true)
 		}
-		c.letGo(l)
-	}
-	c.endTx(true)
-	c.doneTx()
-	return nil
-}
-
-// commit sends COMMIT and returns the tag of the answer.
-func (l *leg) commit() (string, error) { return l.say("COMMIT") }
-
-// say runs a statement that ends the transaction and returns its tag.
-func (l *leg) say(text string) (tag string, err error) {
-	err = l.srv.exchange(appendQuery(nil, text), commitTimeout, func(typ byte, body []byte) error {
-		if typ == 'C' {
-			tag = string(body[:len(body)-1])
-		}
 		return nil
-	})
-	return tag, err
-}
-
-// commitFailed rolls back what is left after the shard that wrote did not commit, and returns what the client is told.
-func (c *client) commitFailed(l *leg, tag string, err error) error {
-	var se *connect.ServerError
-	name := l.pool.key.shard
-	switch {
 	case err == nil:
-		err = &Error{Severity: "ERROR", Code: "40000", Message: fmt.Sprintf("the transaction was rolled back by shard %q", name), Detail: "It answered COMMIT with " + tag + "."}
+		return c.commitRefused(&Error{Severity: "ERROR", Code: "40000", Message: fmt.Sprintf("the transaction was rolled back by shard %q", name), Detail: "It answered COMMIT with " + tag + "."})
 	case errors.As(err, &se):
-		err = fromServer(se)
-	default:
-		l.srv.dead.Store(true)
-		c.rollbackLegs()
-		return fatalError{&Error{
-			Severity: "FATAL", Code: "08007", Message: fmt.Sprintf("connection to shard %q was lost during COMMIT", name),
-			Detail: "Whether the transaction was committed is not known: " + err.Error(),
-		}}
+		return c.commitRefused(err)
 	}
-	c.rollbackLegs()
-	return err
+	l.srv.dead.Store(true)
+	committed, known := c.p.fate(c.db, l)
+	switch {
+	case known && committed:
+		return nil
+	case known:
+		return c.commitRefused(&Error{Severity: "ERROR", Code: "40000", Message: fmt.Sprintf("the transaction was rolled back: shard %q was lost during COMMIT", name), Detail: err.Error()})
+	}
+	return c.commitRefused(fatalError{&Error{
+		Severity: "FATAL", Code: "08007", Message: fmt.Sprintf("connection to shard %q was lost during COMMIT", name),
+		Detail: "Whether the transaction was committed is not known: " + err.Error(),
+	}})
 }
 
 // fromServer makes an error of a server's one of ours.
@@ -153,6 +166,13 @@ func errPinned(has, wants string) *Error {
 	}
 }
 
+func errHeldTwice(a, b string) *Error {
+	return &Error{
+		Severity: "FATAL", Code: "0A000", Message: fmt.Sprintf("this session would have to be held on shard %q and on shard %q", a, b),
+		Detail: "It has temporary objects, session-level advisory locks, cursors WITH HOLD or statements of PREPARE on both.",
+	}
+}
+
 func errSplitTransaction() *Error {
 	return &Error{
 		Severity: "FATAL", Code: "25000", Message: "one shard of a transaction on several has ended it by itself",
@@ -167,14 +187,19 @@ func errShardedReplication(database string) *Error {
 	}
 }
 
-// shardError says which shard an error of checkout is about.
+// shardError says which shard an error of checkout is about. It makes those that end a plain session errors of one statement, unless the
+// session was killed.
 func shardError(shard string, err error) error {
+	var over sessionOver
 	var f fatalError
 	var e *Error
 	switch {
+	case errors.As(err, &over):
+		return err
 	case errors.As(err, &f):
 		e = f.e
 	case errors.As(err, &e):
+		return err
 	default:
 		return err
 	}
@@ -193,9 +218,13 @@ func (c *client) leaveShards() {
 		return
 	}
 	for _, l := range c.router.tx.legs {
-		if l.srv != c.srv {
+		if l.srv != c.srv && l.srv.link.Load() == c { // otherwise it has been given back
 			l.srv.link.Store(nil)
-			l.srv.close("client disconnect while server was not ready")
+			if l.srv.tx == 0 { // in the middle of something
+				go l.srv.abandon("client disconnect while server was not ready")
+			} else {
+				l.srv.close("client disconnect while server was not ready")
+			}
 		}
 	}
 	c.router.tx.legs = nil

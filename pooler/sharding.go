@@ -13,6 +13,7 @@ import (
 
 	"pgdrover/internal/catalog"
 	"pgdrover/internal/config"
+	"pgdrover/internal/connect"
 	"pgdrover/shard"
 )
 
@@ -97,7 +98,7 @@ func (p *Pooler) readPlanner(d *database, sh *sharding, read func(i int) (*catal
 		cats[i] = catalog.Shard{Name: name, Catalog: cat}
 	}
 	conf := d.conf.Load()
-	cat := catalog.Combine(cats[0].Catalog, cats[1:]...)
+	cat := catalog.Combine(func(n catalog.Name) int { return home(sh.m, n) }, cats[0].Catalog, cats[1:]...)
 	problems := catalog.Check(cat, listed(sh.m), func(n catalog.Name) (catalog.Placement, bool) { return placement(sh.m, conf, n) }, conf.Waive)
 	for _, pr := range problems {
 		p.log.Warn().Str("database", d.name).Str("table", pr.Relation.String()).Str("check", pr.Code).Msg(pr.Message)
@@ -129,6 +130,14 @@ func placement(m *shard.Map, conf *config.Database, n catalog.Name) (catalog.Pla
 		return catalog.Placement{Kind: catalog.Reference}, true
 	}
 	return catalog.Placement{Kind: catalog.Single, Shard: t.Shard}, true
+}
+
+// home is the shard that has all rows of a table, -1 if there is none.
+func home(m *shard.Map, n catalog.Name) int {
+	if t := m.Table(n.Schema, n.Name); t != nil && t.Kind == shard.Single {
+		return t.Shard
+	}
+	return -1
 }
 
 // loadCatalog reads the catalogs over a server of the client's own.
@@ -164,12 +173,18 @@ func (c *client) loadCatalog(pl *pool) (*catalog.Catalog, error) {
 
 func catalogError(shard string, err error) error {
 	var pe *pgconn.PgError
-	if errors.As(err, &pe) {
-		return &Error{
-			Severity: "ERROR", Code: pe.Code, Message: "the catalogs of shard " + shard + " cannot be read: " + pe.Message, Detail: pe.Detail, Hint: pe.Hint,
-		}
+	var se *connect.ServerError
+	e := &Error{Severity: "ERROR"}
+	switch {
+	case errors.As(err, &pe):
+		e.Code, e.Message, e.Detail, e.Hint = pe.Code, pe.Message, pe.Detail, pe.Hint
+	case errors.As(err, &se):
+		e = fromServer(se)
+	default:
+		return errShardGone(shard, err)
 	}
-	return errShardGone(shard, err)
+	e.Message = fmt.Sprintf("the catalogs of shard %q cannot be read: %s", shard, e.Message)
+	return e
 }
 
 // lend lends the connection to a driver.

@@ -144,7 +144,7 @@ func (p *Pooler) Route(ctx context.Context, database, role, text string) ([]shar
 func (p *Pooler) ownCatalog(ctx context.Context, d *database, name, role string) (*catalog.Catalog, error) {
 	s, err := p.findPool(d, name, role, "none").openOwn(ctx)
 	if err != nil {
-		return nil, errShardGone(name, err)
+		return nil, catalogError(name, err)
 	}
 	defer s.close("reading the catalogs is done")
 	var cat *catalog.Catalog

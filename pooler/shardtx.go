@@ -16,6 +16,10 @@ import (
 type shardTx struct {
 	open     bool
 	failed   bool
+	base     session    // the session's parameters before it, which a shard has when it joins
+	sets     bool       // a SET for the session is among what was said: what it did is to be found out when the transaction is over
+	stale    bool       // what plans depend on may have been changed by what was said
+	over     []param    // what that is now, where it is not reported
 	begin    string     // the BEGIN, with its options
 	said     []saying   // since then, in order
 	legs     []*leg     // the shards that have joined; the linked server is that of the current one
@@ -29,10 +33,13 @@ type shardTx struct {
 
 // leg is one shard's part of a transaction or of a statement.
 type leg struct {
-	shard int
-	pool  *pool
-	srv   *server
-	wrote bool
+	shard    int
+	pool     *pool
+	srv      *server
+	wrote    bool
+	xid      string // the transaction's number there, once it is asked for
+	tag      string // what it has answered to PREPARE TRANSACTION
+	decision string // the decision of a two-phase commit that it is to forget
 	// copying: it reads CopyData, and cannot be asked anything. What a COPY over shards may need was asked before.
 	copying bool
 }
@@ -41,6 +48,19 @@ type leg struct {
 type saying struct {
 	savepoint string // its name, "" for SET
 	text      string
+	set       string // what SET is about
+	local     bool   // it ends with the transaction
+}
+
+// kept is what a session knows of a server of its own that is not linked, because another shard's is.
+type kept struct {
+	in       []byte // read and not dealt with
+	pins     *string
+	pinAsk   bool
+	dirty    bool
+	notifies bool // NOTIFY was seen in the transaction
+	after    after
+	resets   []reset
 }
 
 // end forgets a transaction that is over.
@@ -76,8 +96,9 @@ func (r *router) note(p *shard.Plan) {
 			tx.begin = p.Text
 		}
 	case shard.Savepoint:
-		tx.said = append(tx.said, saying{p.Name, p.Text})
+		tx.said = append(tx.said, saying{savepoint: p.Name, text: p.Text})
 	case shard.RollbackTo:
+		tx.stale = true
 		if i := tx.savepoint(p.Name); i >= 0 {
 			tx.said = tx.said[:i+1]
 		}
@@ -92,10 +113,57 @@ func (r *router) note(p *shard.Plan) {
 			tx.said = kept
 		}
 	case shard.Set:
-		tx.said = append(tx.said, saying{text: p.Text})
-	case shard.Commit, shard.Rollback:
-		tx.said = tx.said[:0]
+		r.noteCustom(p.Name)
+		tx.said = append(tx.said, saying{text: p.Text, set: p.Name, local: p.Local || firstWords(p.Text, "SET", "CONSTRAINTS")})
+		tx.stale = tx.stale || changesMeaning(p)
+		tx.sets = tx.sets || !p.Local
+	case shard.Discard:
+		tx.stale, tx.sets = true, true
+	case shard.Commit:
+		tx.over, tx.stale, r.known = nil, p.Chain, false
+		tx.keepSaid(p.Chain, func(s *saying) bool { return !s.local })
+	case shard.Rollback:
+		tx.over, tx.stale, r.known = nil, p.Chain, false
+		tx.keepSaid(p.Chain, func(s *saying) bool { return strings.EqualFold(s.set, "transaction") })
 	}
+	if !tx.open && p.Control == shard.Discard && p.NoTx || p.Control == shard.Set && p.Name == "" && firstWords(p.Text, "RESET", "ALL") {
+		r.hint = shard.Hint{}
+	}
+}
+
+// keepSaid drops what was said when a transaction ends; one that follows AND CHAIN begins with the same characteristics, and goes on with what keep
+// accepts.
+func (tx *shardTx) keepSaid(chain bool, keep func(*saying) bool) {
+	if !chain {
+		tx.said, tx.begin = tx.said[:0], ""
+		return
+	}
+	tx.said = slices.DeleteFunc(tx.said, func(s saying) bool { return s.savepoint != "" || !keep(&s) })
+}
+
+// firstWords reports whether text begins with the words, which are in upper case.
+func firstWords(text string, words ...string) bool {
+	f := strings.Fields(text)
+	if len(f) < len(words) {
+		return false
+	}
+	for i, w := range words {
+		if !strings.EqualFold(strings.TrimRight(f[i], ";"), w) {
+			return false
+		}
+	}
+	return true
+}
+
+// changesMeaning reports whether p changes what a statement behind it means.
+func changesMeaning(p *shard.Plan) bool {
+	switch p.Control {
+	case shard.SetHint, shard.Discard:
+		return true
+	case shard.Set:
+		return p.Name == "" && !firstWords(p.Text, "SET", "CONSTRAINTS") || isAnalysis(p.Name) || strings.EqualFold(p.Name, "names")
+	}
+	return false
 }
 
 // savepoint returns the newest savepoint of that name in said, or -1.
@@ -120,6 +188,14 @@ func endsFailure(p *shard.Plan) bool {
 	return false
 }
 
+// inFailure is the error for a statement that could not be planned: in a failed transaction PostgreSQL looks no further than its grammar.
+func (c *client) inFailure(err error) error {
+	if e := ours(err); !c.router.tx.failed || e == nil || e.Code == "42601" {
+		return err
+	}
+	return errFailedTransaction()
+}
+
 func errFailedTransaction() *Error {
 	return &Error{
 		Severity: "ERROR", Code: "25P02", Message: "current transaction is aborted, commands ignored until end of transaction block",
@@ -133,7 +209,7 @@ func (c *client) enter(at int, writes bool) error {
 	tx := &r.tx
 	if !tx.open {
 		if c.srv != nil && c.pool != r.pool(at) {
-			return errPinned(c.pool.key.shard, r.pool(at).key.shard)
+			return c.errHeld(at)
 		}
 		c.pool = r.pool(at)
 		return nil
@@ -151,21 +227,59 @@ func (c *client) enter(at int, writes bool) error {
 		}
 		l.wrote = true
 	}
-	c.switchTo(l)
-	return nil
+	if l.srv.dead.Load() && c.srv != l.srv {
+		return errShardGone(l.pool.key.shard, errLostInTransaction)
+	}
+	return c.switchTo(l)
+}
+
+var errLostInTransaction = errors.New("the connection was lost in the transaction")
+
+// errHeld says why a session without a transaction block cannot use another shard.
+func (c *client) errHeld(at int) error {
+	if c.unsynced {
+		return &Error{
+			Severity: "ERROR", Code: "0A000", Message: "a pipeline cannot go on with another shard behind Flush",
+			Detail: fmt.Sprintf("What came before the Flush was done on shard %q, this is for shard %q.", c.pool.key.shard, c.router.pool(at).key.shard),
+			Hint:   "Send Sync, or BEGIN first.",
+		}
+	}
+	return errPinned(c.pool.key.shard, c.router.pool(at).key.shard)
 }
 
 // switchTo links the server of l, which is one of the transaction's.
-func (c *client) switchTo(l *leg) {
+func (c *client) switchTo(l *leg) error {
 	tx := &c.router.tx
 	if c.srv == l.srv {
-		return
+		return nil
+	}
+	if err := c.synced(); err != nil {
+		return err
 	}
 	c.park()
 	c.pool = l.pool
 	c.relink(l.srv)
 	i := slices.Index(tx.legs, l)
 	tx.legs = append(slices.Delete(tx.legs, i, i+1), l)
+	return nil
+}
+
+// synced ends a stretch of the extended protocol on the linked server, which the client has not ended: its Sync will go to another shard.
+// In a transaction block it ends nothing else.
+func (c *client) synced() error {
+	if c.srv == nil || !c.unsynced || !c.router.tx.open {
+		return nil
+	}
+	c.unsynced = false
+	c.region++
+	skipped := c.replies.skipping
+	c.replies.skipping = false
+	err := c.srv.exchangeIn('T', []byte{'S', 0, 0, 0, 4}, syncTimeout, nil)
+	if err != nil && !(skipped && c.srv.tx == 'E') {
+		c.srv.dead.Store(true)
+		return errShardGone(c.pool.key.shard, err)
+	}
+	return nil
 }
 
 // enlist has a shard join the open transaction.
@@ -173,30 +287,69 @@ func (c *client) enlist(at int) (*leg, error) {
 	r := c.router
 	tx := &r.tx
 	if len(tx.legs) > 0 {
-		if err := tx.mayGrow(); err != nil {
+		if err := c.mayGrow(at); err != nil {
 			return nil, err
 		}
+		if err := c.synced(); err != nil {
+			return nil, err
+		}
+	}
+	if len(tx.legs) == 0 && c.srv != nil { // the session is held there
+		if c.pool != r.pool(at) {
+			return nil, c.errHeld(at)
+		}
+		l := &leg{shard: at, pool: c.pool, srv: c.srv}
+		if err := c.tell(l, tx.opening()); err != nil {
+			return nil, err
+		}
+		tx.legs = append(tx.legs, l)
+		return l, nil
 	}
 	c.park()
-	c.pool = r.pool(at)
-	if err := c.checkout(); err != nil {
-		return nil, shardError(c.pool.key.shard, err)
-	}
-	l := &leg{shard: at, pool: c.pool, srv: c.srv}
-	begin := tx.begin
-	if begin == "" {
-		begin = "BEGIN"
-	}
-	if err := c.tell(l, begin); err != nil {
-		return nil, err
-	}
-	for _, s := range tx.said {
-		if err := c.tell(l, s.text); err != nil {
-			return nil, err
+	l, err := c.join(at)
+	if err != nil {
+		if len(tx.legs) > 0 {
+			back := tx.current()
+			c.pool = back.pool
+			c.relink(back.srv)
 		}
+		return nil, err
 	}
 	tx.legs = append(tx.legs, l)
 	return l, nil
+}
+
+// join links a server of a shard that has heard what the transaction's others have.
+func (c *client) join(at int) (*leg, error) {
+	r := c.router
+	tx := &r.tx
+	c.pool = r.pool(at)
+	session := c.session // may have been changed in the transaction, which is said to the shard inside its own
+	c.session = tx.base
+	c.inShards.Store(len(tx.legs) > 0)
+	err := c.checkout()
+	c.inShards.Store(false)
+	if session == tx.base {
+		session = c.session
+	}
+	tx.base, c.session = c.session, session
+	if err != nil {
+		return nil, shardError(c.pool.key.shard, err)
+	}
+	l := &leg{shard: at, pool: c.pool, srv: c.srv}
+	return l, c.tell(l, tx.opening())
+}
+
+// opening is what a shard has to hear when it joins.
+func (tx *shardTx) opening() string {
+	text := tx.begin
+	if text == "" {
+		text = "BEGIN"
+	}
+	for _, s := range tx.said {
+		text += "\n;" + s.text
+	}
+	return text
 }
 
 // tell has the linked server, which is joining, hear what was said before. If it does not accept that, it leaves again.
@@ -218,7 +371,11 @@ func (c *client) tell(l *leg, text string) error {
 }
 
 // mayGrow reports why a second shard may not join, if it may not: its snapshot would be another one.
-func (tx *shardTx) mayGrow() error {
+func (c *client) mayGrow(at int) error {
+	tx := &c.router.tx
+	if c.pinned() || slices.ContainsFunc(tx.legs, func(l *leg) bool { return l.srv.kept.pins != nil }) {
+		return errPinned(tx.current().pool.key.shard, c.router.pool(at).key.shard)
+	}
 	if level := isolation(tx.begin, tx.said); level != "" {
 		return &Error{
 			Severity: "ERROR", Code: "0A000", Message: fmt.Sprintf("a transaction that is %s cannot use a second shard", level),
@@ -258,15 +415,32 @@ func (c *client) park() {
 	if s == nil {
 		return
 	}
+	k := kept{pins: c.pins.Load(), pinAsk: c.pinAsk, dirty: c.dirty, notifies: c.notifies, after: c.after, resets: c.resets}
+	if !c.sin.empty() {
+		k.in = slices.Clone(c.sin.bytes())
+		c.sin.r = c.sin.w
+		c.sin.rest()
+	}
+	s.kept = k
 	c.unlink()
+	c.dirty = false
 	s.link.Store(c)
 }
 
 // relink is linkTo for a server that was parked.
 func (c *client) relink(s *server) {
+	k := s.kept
+	s.kept = kept{}
+	for b := k.in; len(b) > 0; {
+		n := copy(c.sin.room(), b)
+		c.sin.took(n, true)
+		b = b[n:]
+	}
+	c.pinAsk, c.dirty, c.notifies, c.after, c.resets = k.pinAsk, k.dirty, k.notifies, k.after, k.resets
 	c.mu.Lock()
 	c.srv = s
 	c.mu.Unlock()
+	c.pins.Store(k.pins)
 	c.link.Store(s)
 	c.linkedAt.Store(s.linkedAt.Load())
 	c.state.Store(stateActive)

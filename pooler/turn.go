@@ -81,12 +81,17 @@ func (t *turn) fanQuery(p *shard.Plan) error {
 		c.beginOwn()
 	}
 	out, err := c.runPlan(p, &t.m)
+	var over sessionOver
+	if errors.As(err, &over) {
+		return err
+	}
 	if ours {
 		out, err = c.endOwn(out, err)
 	}
-	if c.router.tx.open {
+	switch {
+	case c.router.tx.open:
 		c.queryDone(now())
-	} else {
+	case !ours: // otherwise it is counted
 		c.doneTx()
 	}
 	if err != nil {

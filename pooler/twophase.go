@@ -64,135 +64,206 @@ func (c *client) mayWrite(l *leg) error {
 	return nil
 }
 
+// recoveryMissing is like catalog.TwoPhaseMissing about the role that has to finish what is interrupted.
+const recoveryMissing = ` UNION ALL SELECT 'role %[1]s, which is recovery_user, does not exist' WHERE NOT EXISTS (` +
+	`SELECT FROM pg_catalog.pg_roles WHERE rolname OPERATOR(pg_catalog.=) %[2]s) ` +
+	`UNION ALL SELECT 'role %[1]s, which is recovery_user, is not a member of role ' OPERATOR(pg_catalog.||) current_user::pg_catalog.text FROM pg_catalog.pg_roles ` +
+	`WHERE rolname OPERATOR(pg_catalog.=) %[2]s AND NOT pg_catalog.pg_has_role(oid, (SELECT r.oid FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) current_user), 'MEMBER')`
+
 // twoPhaseReady reports what a shard that is in the transaction lacks for committing in two phases.
 func (c *client) twoPhaseReady(o *leg) error {
-	if now() < o.pool.twoPhaseOK.Load() {
+	_, asOther := envGet(c.session.all, "role")
+	if now() < o.pool.twoPhaseOK.Load() && !asOther {
 		return nil
 	}
 	var missing []string
-	err := o.srv.exchangeIn('T', appendQuery(nil, catalog.TwoPhaseMissing), syncTimeout, func(typ byte, body []byte) error {
-		if f, err := dataRow(body); typ == 'D' && err == nil && len(f) == 1 && f[0] != nil {
-			missing = append(missing, *f[0])
+	recovery := c.db.conf.Load().RecoveryUser
+	if recovery == "" {
+		missing = append(missing, "recovery_user of the database is not set")
+	} else {
+		if c.srv == o.srv {
+			if err := c.synced(); err != nil {
+				return err
+			}
 		}
-		return nil
-	})
-	if err != nil {
-		return errShardGone(o.pool.key.shard, err)
+		ask := catalog.TwoPhaseMissing + fmt.Sprintf(recoveryMissing, strings.ReplaceAll(recovery, "'", "''"), quoteLiteral(recovery))
+		err := o.srv.exchangeIn('T', appendQuery(nil, ask), syncTimeout, func(typ byte, body []byte) error {
+			if f, err := dataRow(body); typ == 'D' && err == nil && len(f) == 1 && f[0] != nil {
+				missing = append(missing, *f[0])
+			}
+			return nil
+		})
+		var se *connect.ServerError
+		switch {
+		case errors.As(err, &se):
+			return err
+		case err != nil:
+			o.srv.dead.Store(true)
+			return errShardGone(o.pool.key.shard, err)
+		}
 	}
 	if len(missing) > 0 {
 		return &Error{
 			Severity: "ERROR", Code: "0A000", Message: fmt.Sprintf("shard %q cannot take part in a transaction that writes to several shards", o.pool.key.shard),
 			Detail: strings.ToUpper(missing[0][:1]) + missing[0][1:] + strings.Join(append([]string{""}, missing[1:]...), "; ") + ".",
-			Hint:   fmt.Sprintf("ALTER DATABASE %s INSTALL TWO PHASE FOR %s on the admin database installs it; SHOW TWO PHASE OF %[1]s FOR %[2]s prints the SQL for every shard.", quoteIdent(c.db.name), quoteIdent(o.pool.key.user)),
+			Hint:   fmt.Sprintf("ALTER DATABASE %s INSTALL TWO PHASE FOR %s on the admin database installs it; SHOW TWO_PHASE ON DATABASE %[1]s FOR %[2]s prints the SQL for every shard.", quoteIdent(c.db.name), quoteIdent(o.pool.key.user)),
 		}
 	}
-	o.pool.twoPhaseOK.Store(now() + int64(twoPhaseFor))
+	if !asOther {
+		o.pool.twoPhaseOK.Store(now() + int64(twoPhaseFor))
+	}
 	return nil
 }
 
-// commitTwoPhase commits a transaction that wrote on several shards. An *Error says that nothing was committed; a fatalError with
+// commitTwoPhase commits a transaction that several legs wrote in. An error that does not end the session says that nothing was committed;
 // 08007 that it is not known.
-func (c *client) commitTwoPhase() error {
-	tx := &c.router.tx
-	var writers, readers []*leg
-	for _, l := range tx.legs {
-		if l.wrote {
-			writers = append(writers, l)
-		} else {
-			readers = append(readers, l)
+func (c *client) commitTwoPhase(writers []*leg) error {
+	for _, l := range writers {
+		if err := c.twoPhaseReady(l); err != nil { // a function may have written where the text did not show it
+			return c.commitRefused(err)
 		}
 	}
-	slices.SortFunc(writers, func(a, b *leg) int { return a.shard - b.shard })
-	decider, others := writers[0], writers[1:]
+	decider, others, err := decide(writers)
+	if err != nil {
+		return c.commitRefused(err)
+	}
 	g := newGID(decider.pool.key.shard)
 	names := make([]string, len(others))
 	for i, l := range others {
 		names[i] = l.pool.key.shard
 	}
-	decide := extendedQuery("SELECT pgdrover.decide($1, $2)", g.decision(), textArray(len(names), func(i int) *string { return &names[i] }))
+	row := extendedQuery("SELECT pgdrover.decide($1, $2)", g.decision(), textArray(len(names), func(i int) *string { return &names[i] }))
 	c.p.point("before decide")
-	if err := decider.srv.exchangeIn('T', decide, commitTimeout, nil); err != nil {
+	if err := c.onLegs([]*leg{decider}, false, func(l *leg) error { return l.srv.exchangeIn('T', row, commitTimeout, nil) })[0]; err != nil {
 		return c.abandonTwoPhase(g, nil, decider, "", err)
 	}
 	c.p.point("decided")
-	for i, l := range others {
-		tag, err := l.say("PREPARE TRANSACTION " + quoteLiteral(g.of(l.pool.key.shard)))
-		if err != nil || tag != "PREPARE TRANSACTION" {
-			return c.abandonTwoPhase(g, others[:i], l, tag, err)
-		}
-		c.p.point("prepared")
+	if err := c.prepareAll(g, others); err != nil {
+		return err
 	}
-	tag, err := decider.say("COMMIT")
+	var tag string
+	err = c.onLegs([]*leg{decider}, false, func(l *leg) (err error) { tag, err = l.say("COMMIT"); return err })[0]
 	var se *connect.ServerError
 	switch {
-	case err == nil && tag == "COMMIT":
+	case tag == "COMMIT":
+		if err != nil {
+			decider.srv.dead.Store(true)
+		}
 	case err == nil, errors.As(err, &se):
 		return c.abandonTwoPhase(g, others, decider, tag, err)
 	default:
 		decider.srv.dead.Store(true)
-		committed, perr := c.p.outcome(c.db, g, decider)
+		committed, perr := c.p.awaitOutcome(c.db, g, decider)
 		switch {
 		case perr != nil:
-			c.dropLegs()
-			return fatalError{&Error{
+			err := error(fatalError{&Error{
 				Severity: "FATAL", Code: "08007", Message: fmt.Sprintf("connection to shard %q was lost while it decided on COMMIT", g.decider),
 				Detail: "Whether the transaction was committed is not known: " + perr.Error(),
 				Hint:   "It will be the same on every shard: recovery finishes transaction " + g.decision() + ".",
-			}}
+			}})
+			return c.commitRefused(err)
 		case !committed:
 			return c.abandonTwoPhase(g, others, decider, "", err)
 		}
 	}
 	c.p.point("committed")
-	finished := true
-	for _, l := range others {
-		if _, err := l.say("COMMIT PREPARED " + quoteLiteral(g.of(l.pool.key.shard))); err != nil {
-			// It is committed: recovery finishes it.
-			l.srv.dead.Store(true)
-			finished = false
-			c.p.log.Warn().Err(err).Str("transaction", g.decision()).Str("shard", l.pool.key.shard).Msg("COMMIT PREPARED failed, left to recovery")
-		}
-		c.p.point("finished one")
+	if c.finishPrepared(g, others, "COMMIT PREPARED ") && !decider.srv.dead.Load() {
+		decider.decision = g.decision()
 	}
-	if finished && !decider.srv.dead.Load() {
-		id := g.decision()
-		forget := extendedQuery("SELECT pgdrover.forget($1)", textArray(1, func(int) *string { return &id }))
-		if err := decider.srv.exchange(forget, syncTimeout, nil); err != nil {
-			c.p.log.Warn().Err(err).Str("transaction", id).Msg("a decision that is carried out could not be removed, left to recovery")
-		}
-	}
-	for _, l := range readers {
-		if _, err := l.commit(); err != nil {
-			l.srv.dead.Store(true)
-		}
-	}
-	c.dropLegs()
-	c.endTx(true)
-	c.doneTx()
-	return nil
+	c.commitReaders(writers)
+	return c.finishLegs(true)
 }
 
-// dropLegs gives back the servers of a transaction that is over.
-func (c *client) dropLegs() {
-	for _, l := range c.router.tx.legs {
-		c.letGo(l)
+// decide chooses the leg that decides on a transaction: one whose part cannot be prepared, if there is one.
+func decide(writers []*leg) (decider *leg, others []*leg, err error) {
+	legs := slices.Clone(writers)
+	slices.SortFunc(legs, func(a, b *leg) int { return a.shard - b.shard })
+	at := max(slices.IndexFunc(legs, (*leg).odd), 0)
+	decider = legs[at]
+	others = slices.Delete(legs, at, at+1)
+	if i := slices.IndexFunc(others, (*leg).odd); i >= 0 {
+		return nil, nil, &Error{
+			Severity: "ERROR", Code: "0A000", Message: fmt.Sprintf("the transaction cannot be prepared on shard %q, nor on shard %q", decider.pool.key.shard, others[i].pool.key.shard),
+			Detail: "It used NOTIFY, temporary objects or session-level advisory locks on both. A transaction that writes to several shards can do so on one of them.",
+			Hint:   "Use them in a transaction of their own.",
+		}
 	}
-	c.router.tx.legs = c.router.tx.legs[:0]
+	return decider, others, nil
+}
+
+// prepareAll prepares on every leg at once, or rolls back everywhere and returns why.
+func (c *client) prepareAll(g gid, legs []*leg) error {
+	errs := c.onLegs(legs, false, func(l *leg) error {
+		var err error
+		l.tag, err = l.say("PREPARE TRANSACTION " + quoteLiteral(g.of(l.pool.key.shard)))
+		c.p.point("prepared")
+		return err
+	})
+	var bad *leg
+	var cause error
+	var prepared []*leg
+	for i, l := range legs {
+		var se *connect.ServerError
+		switch {
+		case l.tag == "PREPARE TRANSACTION":
+			prepared = append(prepared, l)
+			if errs[i] != nil {
+				l.srv.dead.Store(true)
+			}
+			continue
+		case errs[i] != nil && !errors.As(errs[i], &se):
+			l.srv.dead.Store(true)
+		}
+		if bad == nil {
+			bad, cause = l, errs[i]
+		}
+	}
+	if bad == nil {
+		c.p.point("all prepared")
+		return nil
+	}
+	return c.abandonTwoPhase(g, prepared, bad, bad.tag, cause)
+}
+
+// finishPrepared ends what legs have prepared, and reports whether it did everywhere. What is left is recovery's.
+func (c *client) finishPrepared(g gid, legs []*leg, verb string) bool {
+	all := true
+	errs := c.onLegs(legs, true, func(l *leg) error {
+		text := verb + quoteLiteral(g.of(l.pool.key.shard))
+		defer c.p.point("finished one")
+		return l.srv.ask(appendQuery(nil, text), nil)
+	})
+	for i, l := range legs {
+		if errs[i] != nil {
+			l.srv.dead.Store(true)
+			all = false
+			c.p.log.Warn().Err(errs[i]).Str("transaction", g.of(l.pool.key.shard)).Msg(verb + "failed, left to recovery")
+		}
+	}
+	return all
+}
+
+// forgetDecision removes a decision that is carried out on every shard. If that is lost in a crash, recovery does it again.
+func (s *server) forgetDecision(id string) {
+	text := "SET LOCAL synchronous_commit = off; SELECT pgdrover.forget(ARRAY[" + quoteLiteral(id) + "])"
+	err := s.exchange(appendQuery(nil, text), syncTimeout, nil)
+	if err == nil {
+		return
+	}
+	var se *connect.ServerError
+	if !errors.As(err, &se) {
+		s.dead.Store(true)
+	}
+	s.pool.log.Debug().Err(err).Str("transaction", id).Msg("a decision that is carried out could not be removed, left to recovery")
 }
 
 // abandonTwoPhase rolls back everywhere: l has refused with this tag or error, prepared have prepared already.
 func (c *client) abandonTwoPhase(g gid, prepared []*leg, l *leg, tag string, err error) error {
-	for _, o := range prepared {
-		if _, err := o.say("ROLLBACK PREPARED " + quoteLiteral(g.of(o.pool.key.shard))); err != nil {
-			o.srv.dead.Store(true)
-			c.p.log.Warn().Err(err).Str("transaction", g.of(o.pool.key.shard)).Msg("ROLLBACK PREPARED failed, left to recovery")
-		}
-	}
+	c.finishPrepared(g, slices.DeleteFunc(slices.Clone(prepared), func(o *leg) bool { return o.srv.dead.Load() }), "ROLLBACK PREPARED ")
 	name := l.pool.key.shard
 	var se *connect.ServerError
 	switch {
 	case errors.As(err, &se):
-		err = fromServer(se)
 	case err != nil:
 		l.srv.dead.Store(true)
 		err = &Error{
@@ -203,8 +274,7 @@ func (c *client) abandonTwoPhase(g gid, prepared []*leg, l *leg, tag string, err
 			Severity: "ERROR", Code: "40000", Message: fmt.Sprintf("the transaction was rolled back by shard %q", name), Detail: "It answered with " + tag + ".",
 		}
 	}
-	c.rollbackLegs()
-	return err
+	return c.commitRefused(err)
 }
 
 // quoteLiteral is for names of our own, and those of shards.

@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"bytes"
 	"cmp"
 	"hash/maphash"
 	"slices"
@@ -216,6 +217,12 @@ func (e *cacheEntry) row() PlanRow {
 		if sh.driver >= 0 && len(sh.rels[sh.driver].combos) == 0 {
 			r.Tier, r.Shards, r.Kind = 2, len(sh.rels[sh.driver].table.Key.Shards()), Gather.String()
 		}
+		for i := range sh.rels {
+			rel := &sh.rels[i]
+			if sh.driver < 0 && sh.multi != nil && len(rel.combos) == 0 && len(rel.table.Key.Shards()) > 1 {
+				r.Tier, r.Shards, r.Kind, r.Refused = 0, 0, "refused", sh.multi.Construct
+			}
+		}
 	}
 	return r
 }
@@ -228,7 +235,7 @@ func shownShape(folded string) string {
 			b[i] = '?'
 		}
 	}
-	return string(b)
+	return string(bytes.TrimSpace(b))
 }
 
 var kindNames = [...]string{"forward", "anywhere", "gather", "split", "everywhere", "move", "copy in", "copy out", "command", "explain"}

@@ -105,6 +105,14 @@ type Prepared struct {
 // Ran notes that an execution of the statement took so long, for SHOW PLANS.
 func (p *Prepared) Ran(d time.Duration) { p.entry.ran(d) }
 
+// Control is the command that the session carries out itself; ControlNone for any other statement.
+func (p *Prepared) Control() Control {
+	if p.shape.static && p.shape.plan.Kind == Command {
+		return p.shape.plan.Control
+	}
+	return ControlNone
+}
+
 // Home is a shard on which the statement can be described; -1 for any.
 func (p *Prepared) Home() int {
 	sh := p.shape

@@ -25,9 +25,9 @@ type longInsert struct {
 	backslashes bool
 }
 
-// rowValue is a key's value in a row: the source says how to read it, the literal where it is.
+// rowValue is a key's value in a row: the source of the row's form says how to read it, the literal where it is.
 type rowValue struct {
-	source  source
+	index   int // of the source, in this row; -1: as in the form
 	literal sqlparse.Literal
 }
 
@@ -49,6 +49,8 @@ func (db *DB) longInsert(ctx context.Context, env *Env, w *workspace, s *sqlpars
 	v := &w.values
 	backslashes := !env.StringsPlain
 	l := &longInsert{db: db, text: text, from: s.First, to: s.Last, head: v.Head, tail: v.Tail, rows: v.Rows, numbered: !simple, backslashes: backslashes}
+	l.forms, l.values = make([]*shape, 0, len(v.Rows)), make([][]rowValue, 0, len(v.Rows))
+	var all []rowValue // of all rows, so that they are allocated at once
 	forms := map[string]*rowForm{}
 	seen := map[int]bool{}
 	var signature []byte
@@ -90,7 +92,12 @@ func (db *DB) longInsert(ctx context.Context, env *Env, w *workspace, s *sqlpars
 		if l.shape == nil {
 			l.shape, l.entry = form.shape, form.entry
 		}
-		l.values = append(l.values, form.read(w.cells))
+		if all == nil {
+			all = make([]rowValue, 0, len(v.Rows)*len(form.keys))
+		}
+		start := len(all)
+		all = form.read(all, w.cells)
+		l.values = append(l.values, all[start:len(all):len(all)])
 	}
 	return l
 }
@@ -174,23 +181,23 @@ func parametersOnce(text []byte, seen map[int]bool, backslashes bool) bool {
 	}
 }
 
-// read returns the key's values in a row of this form. A cell that is no constant by itself is the same text in every row of the form.
-func (f *rowForm) read(cells []sqlparse.Cell) []rowValue {
-	values := make([]rowValue, len(f.keys))
+// read appends the key's values in a row of this form. A cell that is no constant by itself is the same text in every row of the form.
+func (f *rowForm) read(values []rowValue, cells []sqlparse.Cell) []rowValue {
 	for i, k := range f.keys {
-		v := rowValue{source: f.shape.inserts[0].rows[0][i]}
+		v := rowValue{index: -1}
+		src := &f.shape.inserts[0].rows[0][i]
 		switch {
 		case k.cell < 0:
-		case v.source.kind == sourceParam:
-			v.source.index = cells[k.cell].Parameter - 1
+		case src.kind == sourceParam:
+			v.index = cells[k.cell].Parameter - 1
 		case cells[k.cell].Kind == sqlparse.CellLiteral:
-			v.literal, v.source.index = cells[k.cell].Literal, 0
+			v.literal, v.index = cells[k.cell].Literal, 0
 		default:
 			c := &cells[k.cell]
-			v.literal = sqlparse.Literal{Start: int32(c.Start + k.start), End: int32(c.Start + k.end), Class: v.source.class}
-			v.source.index = 0
+			v.literal = sqlparse.Literal{Start: int32(c.Start + k.start), End: int32(c.Start + k.end), Class: src.class}
+			v.index = 0
 		}
-		values[i] = v
+		values = append(values, v)
 	}
 	return values
 }
@@ -227,7 +234,10 @@ func (l *longInsert) bind(params Params) (Plan, error) {
 		b.literals = literal[:]
 		lits := 0
 		for k := range values {
-			s := values[k].source
+			s := p.rows[0][k]
+			if values[k].index >= 0 {
+				s.index = values[k].index
+			}
 			if s.kind == sourceLiteral {
 				lits++
 				literal[0] = values[k].literal
@@ -298,15 +308,17 @@ func (l *longInsert) cut(plan Plan, shards []int, used shardSet) Plan {
 			plan.Parts = append(plan.Parts, Part{Shard: n})
 		}
 	}
-	sizes := make([]int, len(plan.Parts))
+	sizes, counts := make([]int, len(plan.Parts)), make([]int, len(plan.Parts))
 	plan.Order = make([]int, len(shards))
 	for i, n := range shards {
 		plan.Order[i] = part[n]
 		sizes[part[n]] += l.rows[i].End - l.rows[i].Start + 1
+		counts[part[n]]++
 	}
 	for i := range plan.Parts {
 		p := &plan.Parts[i]
 		p.Text = append(make([]byte, 0, l.head-l.from+sizes[i]+l.to-l.tail+1), l.text[l.from:l.head]...)
+		p.Rows = make([]int, 0, counts[i])
 	}
 	for i, row := range l.rows {
 		p := &plan.Parts[plan.Order[i]]
@@ -328,7 +340,7 @@ func (l *longInsert) cut(plan Plan, shards []int, used shardSet) Plan {
 
 // renumber gives the parameters of a text the numbers from $1 on, and returns which they were, from 0.
 func renumber(text []byte, backslashes bool) ([]byte, []int) {
-	var used []int
+	used := []int{} // not nil: a part without parameters must not declare any
 	numbers := map[int]int{}
 	out := make([]byte, 0, len(text))
 	from := 0

@@ -12,7 +12,7 @@ import (
 
 // A difference is what must not be: the sharded side neither refused nor said the same.
 type difference struct {
-	kind  string // rows, order, columns, tag, error, status, lost, content
+	kind  string // rows, order, columns, tag, error, status, lost, content; errors with their codes
 	text  string
 	write string // the statement, for the report
 }
@@ -89,14 +89,14 @@ func (d *duel) compare(ctx context.Context, steps []step, got, want *outcome) *d
 	loose := slices.ContainsFunc(steps, func(s step) bool { return s.loose })
 	switch {
 	case got.code != want.code && !(loose && got.code != "" && want.code != "" && got.code != "lost"):
-		kind := "error"
+		kind := "error " + got.code + "/" + want.code
 		if got.code == "lost" {
 			kind = "lost"
 		}
 		return &difference{kind: kind, text: fmt.Sprintf("sharded: %s\nplain:   %s", describe(got), describe(want))}
 	case got.status != want.status:
 		return &difference{kind: "status", text: fmt.Sprintf("sharded: %c, plain: %c (%s)", got.status, want.status, describe(want))}
-	case !slices.Equal(got.described, want.described):
+	case got.described != nil && want.described != nil && !slices.Equal(got.described, want.described): // a refusal may have kept one side from it
 		return &difference{kind: "columns", text: fmt.Sprintf("Describe\nsharded: %v\nplain:   %v", got.described, want.described)}
 	case len(got.results) != len(want.results):
 		return &difference{kind: "rows", text: fmt.Sprintf("sharded: %d results, plain: %d results", len(got.results), len(want.results))}

@@ -20,6 +20,7 @@ type gen struct {
 	ctes     []*from // WITH queries that FROM may name
 	loose    bool
 	cost     int // nodes so far; beyond a limit only leaves are made
+	kept     int // parameters of finished rows
 }
 
 // A pin is a value of a sharding key.
@@ -99,7 +100,7 @@ func (g *gen) render(k *kind, text string, typed bool) string {
 	case style == 5:
 		lit = "E'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(text) + "'"
 	}
-	name := k.name
+	name := k.cast()
 	switch style {
 	case 0:
 		if bare {
@@ -116,7 +117,7 @@ func (g *gen) render(k *kind, text string, typed bool) string {
 		return "CAST(" + lit + " AS " + name + ")"
 	case 4:
 		g.tag("type-prefixed constant")
-		return typeName(name) + " " + quote(text)
+		return name + " " + quote(text)
 	}
 	if typed {
 		return lit + "::" + name
@@ -124,16 +125,10 @@ func (g *gen) render(k *kind, text string, typed bool) string {
 	return lit
 }
 
-// typeName is a type without modifier.
-func typeName(name string) string {
-	plain, _, _ := strings.Cut(name, "(")
-	return plain
-}
-
 // param makes the value a parameter.
 func (g *gen) param(k *kind, text string, typed bool) string {
 	g.tag("parameter")
-	p := param{text: text}
+	p := param{text: text, of: k}
 	null := g.v.IntN(60) == 0
 	switch g.one(40, 35, 8) {
 	case 1:
@@ -165,7 +160,7 @@ func (g *gen) param(k *kind, text string, typed bool) string {
 	}
 	g.params = append(g.params, p)
 	if typed && p.declared == 0 {
-		return fmt.Sprintf("$%d::%s", len(g.params), k.name)
+		return fmt.Sprintf("$%d::%s", len(g.params), k.cast())
 	}
 	return fmt.Sprintf("$%d", len(g.params))
 }
@@ -177,7 +172,7 @@ func (g *gen) array(k *kind, values []string) string {
 		g.tag("array literal")
 		text := arrayText(values)
 		if g.chance(50) {
-			return quote(text) + "::" + typeName(k.name) + "[]"
+			return quote(text) + "::" + k.cast() + "[]"
 		}
 		return quote(text)
 	case 2:
@@ -192,7 +187,7 @@ func (g *gen) array(k *kind, values []string) string {
 			}
 			g.params = append(g.params, p)
 			if g.chance(30) {
-				return fmt.Sprintf("$%d::%s[]", len(g.params), typeName(k.name))
+				return fmt.Sprintf("$%d::%s[]", len(g.params), k.cast())
 			}
 			return fmt.Sprintf("$%d", len(g.params))
 		}
@@ -213,7 +208,7 @@ func (g *gen) array(k *kind, values []string) string {
 	}
 	text := "ARRAY[" + strings.Join(list, ", ") + "]"
 	if typed {
-		text += "::" + typeName(k.name) + "[]"
+		text += "::" + k.cast() + "[]"
 	}
 	return text
 }

@@ -110,7 +110,7 @@ func (g *gen) expr(k *kind, s *scope, depth int) string {
 			return "nullif(" + g.expr(kText, s, depth-1) + ", " + g.value(kText, true) + ")"
 		}
 	}
-	if len(cols) > 0 {
+	if len(cols) > 0 && k != kNumeric {
 		return "coalesce(" + pick(g.s, cols).ref + ", " + g.value(k, true) + ")"
 	}
 	return g.value(k, true)
@@ -201,7 +201,7 @@ func (g *gen) predicate(s *scope, depth int) string {
 		if to != kText && to != kVarchar && k != kInt2 && k != kInt4 && k != kInt8 {
 			to = kText
 		}
-		return c.ref + "::" + typeName(to.name) + " = " + g.castValue(k, to)
+		return c.ref + "::" + to.cast() + " = " + g.castValue(k, to)
 	case 10:
 		if k == kInt8 || k == kInt4 || k == kInt2 {
 			return c.ref + pick(g.s, []string{" % 3 = ", " + 0 = ", " - 0 = ", " = 0 + "}) + g.small()

@@ -199,9 +199,10 @@ func (g *gen) windows(s *scope, add func(string, col)) {
 // setOperation makes UNION, INTERSECT or EXCEPT. The arms of a free statement are about different keys.
 func (g *gen) setOperation(s *scope, depth int) *query {
 	g.tag("set operation")
-	want := []*kind{pick(g.s, expressionKinds)}
+	kinds := []*kind{kInt4, kInt8, kText, kBool, kDate, kTimestamp} // equal values are written alike
+	want := []*kind{pick(g.s, kinds)}
 	if g.chance(60) {
-		want = append(want, pick(g.s, expressionKinds))
+		want = append(want, pick(g.s, kinds))
 	}
 	if g.chance(40) && g.pin != nil { // the key, so that a condition outside can reach it
 		_, of := families()
@@ -238,12 +239,28 @@ func (g *gen) with(depth int) string {
 			g.tag("CTE that hides a table")
 		}
 		g.tag("WITH")
+		if t := tableNamed(name); t != nil {
+			parts = append(parts, name+" AS ("+g.same(t)+")")
+			continue
+		}
 		q := g.selectQuery(&scope{}, depth, nil)
 		f := q.asFrom(g, "", name)
 		parts = append(parts, name+" AS "+pick(g.s, []string{"", "", "MATERIALIZED ", "NOT MATERIALIZED "})+"("+q.sql+")")
 		g.ctes = append(g.ctes, f)
 	}
 	return "WITH " + strings.Join(parts, ", ") + " "
+}
+
+// same is a query with the columns of a table, for a name that hides it.
+func (g *gen) same(t *table) string {
+	f := g.tableFrom(t)
+	s := &scope{}
+	s.add(f)
+	where := g.pinOf(f)
+	if g.chance(60) || len(where) == 0 {
+		where = append(where, g.predicate(s, 0))
+	}
+	return "SELECT " + f.name + ".* FROM " + f.sql + " WHERE " + strings.Join(where, " AND ")
 }
 
 // drawPin draws a value for a key.

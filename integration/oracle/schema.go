@@ -84,7 +84,7 @@ func makeTables() []*table {
 		}},
 	}
 	for _, k := range keyKinds {
-		list = append(list, &table{name: "by_" + k.quotedName(), family: "k_" + k.quotedName(), key: []string{"k"}, rows: 24, columns: []column{
+		list = append(list, &table{name: "by_" + k.plain(), family: "k_" + k.plain(), key: []string{"k"}, rows: 24, columns: []column{
 			{name: "n", kind: kInt4, null: true, small: true}, {name: "k", kind: k}, {name: "v", kind: kText, null: true},
 		}})
 	}

@@ -12,7 +12,7 @@ import (
 )
 
 // exchangeTimeout is how long one exchange may take before it counts as a hang.
-const exchangeTimeout = 30 * time.Second
+const exchangeTimeout = 20 * time.Second
 
 // A result is the answer to one statement.
 type result struct {
@@ -26,7 +26,7 @@ type outcome struct {
 	results   []result
 	code      string // SQLSTATE; "lost" when the connection broke, "" without error
 	err       error
-	described []string // of a prepared statement: the types of its parameters
+	described []string // what Describe said of a prepared statement; nil if it was prepared before
 	status    byte     // I, T or E
 }
 
@@ -166,6 +166,7 @@ func (s *session) extended(ctx context.Context, st *step) outcome {
 			return o
 		}
 		s.prepared[st.prepared] = st.sql
+		o.described = []string{}
 		for _, oid := range d.ParamOIDs {
 			o.described = append(o.described, kindOf(oid))
 		}

@@ -14,6 +14,7 @@ type param struct {
 	text     string
 	null     bool
 	encode   uint32 // the type whose binary format is sent; 0 for text format
+	of       *kind  // to draw another value; nil for none
 }
 
 // bytes is what the Bind message carries.

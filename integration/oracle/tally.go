@@ -25,7 +25,7 @@ func refusalOf(err error) string {
 	if !errors.As(err, &e) {
 		return ""
 	}
-	if name := shard.RefusalOf(e.Code, e.Message); name != "" {
+	if name := shard.RefusalOf(e.Code, e.Message, e.Detail, e.Hint); name != "" {
 		return name
 	}
 	if e.Code == "0A000" {
@@ -48,11 +48,12 @@ type tally struct {
 	total   count             // guarded by mu
 	pinned  map[string]*count // by construct, statements with a key at the top; guarded by mu
 	rest    map[string]*count // other statements; guarded by mu
+	errors  map[string]int    // by SQLSTATE; guarded by mu
 	example map[string]string // of pinned statements that were refused, by reason; guarded by mu
 }
 
 func newTally() *tally {
-	return &tally{pinned: map[string]*count{}, rest: map[string]*count{}, example: map[string]string{}}
+	return &tally{pinned: map[string]*count{}, rest: map[string]*count{}, example: map[string]string{}, errors: map[string]int{}}
 }
 
 func (t *tally) each(steps []step, f func(c *count)) {
@@ -84,6 +85,11 @@ func (t *tally) answered(steps []step, code string) {
 			c.failed++
 		}
 	})
+	if t != nil && code != "" {
+		t.mu.Lock()
+		t.errors[code]++
+		t.mu.Unlock()
+	}
 }
 
 func (t *tally) refused(steps []step, reason string) {
@@ -109,7 +115,11 @@ func (t *tally) String() string {
 	defer t.mu.Unlock()
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d statements, %s answered (%s of those by an error, the same as of one PostgreSQL)\n", t.total.all(), share(t.total.answered, t.total.all()), share(t.total.failed, t.total.answered))
-	b.WriteString("refused:\n")
+	b.WriteString("errors:")
+	for _, code := range byCount(t.errors) {
+		fmt.Fprintf(&b, " %s %d", code, t.errors[code])
+	}
+	b.WriteString("\nrefused:\n")
 	reasons(&b, &t.total, "  ")
 	for _, part := range []struct {
 		title string

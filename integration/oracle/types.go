@@ -70,9 +70,18 @@ var keyKinds = []*kind{kInt2, kInt4, kInt8, kNumeric, kText, kVarchar, kBpchar, 
 // expressionKinds are what the grammar makes expressions of.
 var expressionKinds = []*kind{kInt4, kInt8, kText, kBool, kNumeric, kDate, kTimestamp, kText, kInt4}
 
-func (k *kind) quotedName() string { // as part of a table's name
+// plain is the name without a modifier, as part of a table's name.
+func (k *kind) plain() string {
 	name, _, _ := strings.Cut(k.name, "(")
 	return name
+}
+
+// cast is the type that values are cast to: without a modifier, which would cut them off.
+func (k *kind) cast() string {
+	if k == kBpchar {
+		return "bpchar"
+	}
+	return k.plain()
 }
 
 func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }

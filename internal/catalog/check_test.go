@@ -40,7 +40,7 @@ CREATE TABLE parts_2 PARTITION OF parts FOR VALUES FROM ('2025-01-01') TO ('2026
 CREATE VIEW seen AS SELECT 1;
 CREATE TABLE nowhere (id serial)`)
 	cat := mustLoad(t, conn)
-	cat = Combine(cat, Shard{"b", func() *Catalog { other := *cat; other.Encoding = "LATIN1"; return &other }()})
+	cat = Combine(nil, cat, Shard{"b", func() *Catalog { other := *cat; other.Encoding = "LATIN1"; return &other }()})
 
 	customer := func(columns ...string) Placement {
 		return Placement{Kind: Sharded, Key: "customer", Types: []string{"bigint"}, Columns: columns}

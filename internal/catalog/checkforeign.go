@@ -132,6 +132,8 @@ func (k *checker) difference(d Difference) {
 	case DiffNull:
 		p.Warning = true
 	case DiffEncoding, DiffLocale:
+	case DiffElsewhere:
+		p.Hint = "Create it where the shard map puts it, or drop it where it is."
 	default:
 		if place, ok := k.place(d.Relation); !ok && k.cat.TypeNames[d.Relation] == nil || ok && place.Kind == Single {
 			return

@@ -25,6 +25,7 @@ const (
 	DiffNull       DifferenceKind = "null"       // NOT NULL on one side only
 	DiffGenerated  DifferenceKind = "generated"  // identity or generated on one side only
 	DiffDefinition DifferenceKind = "definition" // of a view, or the labels of an enum
+	DiffElsewhere  DifferenceKind = "elsewhere"  // the relation is on another shard than the one where all of its rows should be; only Combine finds it
 	DiffTypeOID    DifferenceKind = "type-oid"   // the type's OID differs, as those of users' types do; see Difference.Lead and Other
 )
 
@@ -39,6 +40,9 @@ type Difference struct {
 }
 
 func (d Difference) String() string {
+	if d.Kind == DiffElsewhere {
+		return d.elsewhere()
+	}
 	what := "database"
 	if d.Relation != (Name{}) {
 		what = d.Relation.String()
@@ -51,23 +55,6 @@ func (d Difference) String() string {
 
 // Harmless tells whether it is no reason to doubt the result of a statement: type OIDs are to be heeded only where they are sent.
 func (d Difference) Harmless() bool { return d.Kind == DiffTypeOID }
-
-// Shard is a shard's catalog, for Combine.
-type Shard struct {
-	Name    string
-	Catalog *Catalog
-}
-
-// Combine returns the lead shard's catalog with what it says of all shards: the lowest version, and the differences of the others.
-func Combine(lead *Catalog, others ...Shard) *Catalog {
-	c := *lead
-	c.Differences = nil
-	for _, o := range others {
-		c.Version = min(c.Version, o.Catalog.Version)
-		c.Differences = append(c.Differences, Compare(lead, o.Catalog, o.Name)...)
-	}
-	return &c
-}
 
 // Compare returns in what other, the catalog of the named shard, differs from lead, ordered by relation. Types are compared by
 // name. What only one server has need of (its own schemas, and pgdrover's) is left out.
@@ -101,11 +88,13 @@ func Compare(lead, other *Catalog, shard string) []Difference {
 			}
 		}
 	}
-	slices.SortFunc(d.found, func(x, y Difference) int {
-		return cmp.Or(cmp.Compare(x.Relation.Schema, y.Relation.Schema), cmp.Compare(x.Relation.Name, y.Relation.Name),
-			cmp.Compare(x.Column, y.Column), cmp.Compare(x.Kind, y.Kind))
-	})
+	slices.SortFunc(d.found, compareDifferences)
 	return d.found
+}
+
+func compareDifferences(x, y Difference) int {
+	return cmp.Or(cmp.Compare(x.Relation.Schema, y.Relation.Schema), cmp.Compare(x.Relation.Name, y.Relation.Name),
+		cmp.Compare(x.Column, y.Column), cmp.Compare(x.Kind, y.Kind))
 }
 
 // locale is all that the order of the default collation depends on.

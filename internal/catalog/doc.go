@@ -2,7 +2,7 @@
 // PostgreSQL's system catalogs, the queries that load it, what follows from it, and the SQL that pgdrover installs on shards.
 //
 //	lead, err := catalog.Load(ctx, conn)                        // one round trip; any role may do it
-//	cat := catalog.Combine(lead, catalog.Shard{"b", other})     // with the differences of the other shards
+//	cat := catalog.Combine(home, lead, catalog.Shard{"b", other}) // and what only others have, with the differences
 //	problems := catalog.Check(cat, listed, place, waive)        // what stops being global under a shard map
 //	install, validate, err := catalog.GuardSQL("a", keys)       // the placement guard of a shard
 //

@@ -9,8 +9,10 @@ ARCH      = $(shell go env GOARCH)
 ARCHIVE   = pgdrover_$(VERSION)_linux_$(ARCH).tar.gz
 FUZZTIME ?= 10s
 ARGS     ?=
+T        ?= 2m
+SEED     ?= 0
 
-.PHONY: build demo test race fuzz lint fmt integration bench cover docker release
+.PHONY: build demo test race fuzz lint fmt integration oracle mutants bench cover docker release
 
 build: ## ./pgdrover
 	go build -trimpath -ldflags '$(LDFLAGS)' -o pgdrover .
@@ -38,6 +40,12 @@ fmt:
 
 integration: ## the tests with real servers and clients, afresh
 	go test -count=1 -timeout 20m ./integration/...
+
+oracle: ## shards compared with one PostgreSQL for T, from SEED (the time of day unless set)
+	go test -count=1 -timeout 0 -v -run '^TestShardsAreLikeOnePostgreSQL$$' ./integration/oracle -oracle.time $(T) -oracle.seed $(SEED)
+
+mutants: ## the same must find each rule of the planner that is switched off
+	go test -count=1 -timeout 40m -v -tags mutate -run '^TestEveryRuleOfThePlannerIsMissed$$' ./integration/oracle -oracle.seed $(SEED)
 
 bench: ## side by side with PgBouncer; ARGS=-quick for a first look
 	go run ./bench $(ARGS)

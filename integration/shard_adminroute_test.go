@@ -47,16 +47,16 @@ func TestRouteExplainsWithoutRunning(t *testing.T) {
 	}
 	before := s.onShards(t, "SELECT count(*) FROM customers")
 	for sql, want := range map[string]string{
-		"SELECT name FROM customers":                                            "1 2 gather a customer\n1 2 gather b customer",
-		"SELECT name FROM countries":                                            "1 1 anywhere",
-		"SELECT value FROM settings":                                            "1 1 forward a",
-		"INSERT INTO countries VALUES ('x', 'y')":                               "1 2 everywhere a\n1 2 everywhere b",
-		"SELECT count(*) FROM customers":                                        "0A000 aggregate over several shards",
-		"SELECT nonsense FROM customers":                                        "0A000 unknown column",
-		"MERGE INTO customers USING countries ON true WHEN MATCHED THEN DELETE": "0A000 MERGE",
-		"SELECT name FROM customers /* shard=b */":                              "1 1 forward b hint SELECT name FROM customers",
-		"EXPLAIN SELECT name FROM customers":                                    "1 2 explain a customer\n1 2 explain b customer",
-		"DELETE FROM customers; BEGIN":                                          "1 2 gather a customer DELETE FROM customers\n1 2 gather b customer DELETE FROM customers\n2 0 command   BEGIN",
+		"SELECT name FROM customers":               "1 2 gather a customer\n1 2 gather b customer",
+		"SELECT name FROM countries":               "1 1 anywhere",
+		"SELECT value FROM settings":               "1 1 forward a",
+		"INSERT INTO countries VALUES ('x', 'y')":  "1 2 everywhere a\n1 2 everywhere b",
+		"SELECT count(*) FROM customers":           "0A000 aggregate over several shards",
+		"SELECT nonsense FROM customers":           "0A000 unknown column",
+		"LISTEN x":                                 "0A000 LISTEN and NOTIFY",
+		"SELECT name FROM customers /* shard=b */": "1 1 forward b hint SELECT name FROM customers",
+		"EXPLAIN SELECT name FROM customers":       "1 2 explain a customer\n1 2 explain b customer",
+		"DELETE FROM customers; BEGIN":             "1 2 gather a customer DELETE FROM customers\n1 2 gather b customer DELETE FROM customers\n2 0 command   BEGIN",
 	} {
 		if got := route(sql); got != want {
 			t.Errorf("%s\n got %q\nwant %q", sql, got, want)

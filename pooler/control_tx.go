@@ -44,6 +44,7 @@ func (t *turn) control(p *shard.Plan) error {
 			})
 		}
 	case shard.Set:
+		c.router.noteCustom(p.Name)
 		if name := c.restores(p); name != "" && tx.open {
 			return t.fail(&Error{
 				Severity: "ERROR", Code: "0A000", Message: fmt.Sprintf("RESET of parameter %q is not supported in a transaction on a sharded database", name),

@@ -255,6 +255,7 @@ func (c *client) joins(at int, p *shard.Plan) (int, bool) {
 		case shard.SetHint, shard.ShowHint, shard.PrepareTransaction, shard.CommitPrepared:
 			return at, false
 		case shard.Set:
+			c.router.noteCustom(p.Name)
 			if tx.open && c.restores(p) != "" {
 				return at, false
 			}

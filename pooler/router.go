@@ -306,6 +306,11 @@ func (c *client) forwardTo(stop, at int, plans ...shard.Plan) error {
 		return c.reject(stop, err)
 	}
 	r.last = at
+	for i := range plans {
+		if plans[i].Control == shard.Set {
+			r.noteCustom(plans[i].Name)
+		}
+	}
 	r.unit = append(r.unit[:0], plans...)
 	r.ddl = c.db.ddl.Load()
 	c.completed = 0

@@ -40,34 +40,46 @@ func (c *client) runScript(stop int, p *planner, text []byte, stmts []shard.Stat
 // script carries out statements one by one. What stands behind one that changes what others mean is planned again.
 func (u *pipeline) script(text []byte, stmts []shard.Statement) error {
 	c := u.c
-	from := 0 // where the statements' positions count from
-	for i := 0; i < len(stmts); i++ {
+	anew := false
+	for i := range stmts {
 		st := &stmts[i]
-		before := utf8.RuneCount(text[:from+st.Start])
-		t := turn{c: c, unit: u, m: fanMessages{query: text[from+st.Start : from+st.End], chars: before}}
-		if err := u.statement(&t, &st.Plan); err != nil {
-			return err
-		}
-		if i+1 == len(stmts) || st.Plan.Kind != shard.Command || !changesMeaning(&st.Plan) && st.Plan.Control != shard.Rollback && st.Plan.Control != shard.RollbackTo {
-			continue
-		}
-		from += stmts[i+1].Start
-		p, err := c.planner()
-		if err != nil {
-			return err
-		}
-		if stmts, err = p.Query(context.Background(), c.environment(), text[from:]); err != nil {
-			var se *shard.Error
-			if errors.As(err, &se) && se.Position > 0 {
-				moved := *se
-				moved.Position += utf8.RuneCount(text[:from])
-				err = &moved
+		t := turn{c: c, unit: u, m: fanMessages{query: text[st.Start:st.End], chars: utf8.RuneCount(text[:st.Start])}}
+		plan := &st.Plan
+		if anew {
+			again, err := u.planAgain(&t.m)
+			if err != nil {
+				return err
 			}
+			plan = again
+		}
+		if err := u.statement(&t, plan); err != nil {
 			return err
 		}
-		i = -1
+		anew = anew || plan.Kind == shard.Command && (changesMeaning(plan) || plan.Control == shard.Rollback || plan.Control == shard.RollbackTo)
 	}
 	return nil
+}
+
+// planAgain plans one statement of a text with what those before it have changed.
+func (u *pipeline) planAgain(m *fanMessages) (*shard.Plan, error) {
+	c := u.c
+	p, err := c.planner()
+	if err != nil {
+		return nil, err
+	}
+	stmts, err := p.Query(context.Background(), c.environment(), m.query)
+	var se *shard.Error
+	switch {
+	case errors.As(err, &se) && se.Position > 0:
+		moved := *se
+		moved.Position += m.chars
+		return nil, &moved
+	case err != nil:
+		return nil, err
+	case len(stmts) != 1:
+		return nil, &Error{Severity: "ERROR", Code: "0A000", Message: "a SET changes where the statements of this text end", Hint: "Send the statements one by one."}
+	}
+	return &stmts[0].Plan, nil
 }
 
 // statement carries out one of several statements.
@@ -82,6 +94,10 @@ func (u *pipeline) statement(t *turn, p *shard.Plan) error {
 			return t.carryOut(p)
 		case shard.Commit, shard.Rollback, shard.Empty, shard.SetHint, shard.ShowHint:
 			return t.carryOut(p)
+		case shard.Savepoint, shard.Release, shard.RollbackTo:
+			if !tx.open || tx.implicit {
+				return errNoBlock(p.Control)
+			}
 		}
 	}
 	if p.NoTx {
@@ -89,6 +105,12 @@ func (u *pipeline) statement(t *turn, p *shard.Plan) error {
 	}
 	u.own()
 	return t.carryOut(p)
+}
+
+// errNoBlock is the error for a savepoint in what is a transaction for other reasons than BEGIN.
+func errNoBlock(what shard.Control) *Error {
+	command := map[shard.Control]string{shard.Savepoint: "SAVEPOINT", shard.Release: "RELEASE SAVEPOINT", shard.RollbackTo: "ROLLBACK TO SAVEPOINT"}[what]
+	return &Error{Severity: "ERROR", Code: "25P01", Message: command + " can only be used in transaction blocks"}
 }
 
 // adopt makes the implicit transaction of what came before the block that BEGIN opens.

@@ -46,7 +46,10 @@ type analysis struct {
 	inserts      []*insertFact
 	keySets      []keySet
 	rows         bool
-	valuesInsert bool // there is an INSERT … VALUES
+	valuesInsert bool           // there is an INSERT … VALUES
+	update1      *pg.UpdateStmt // the statement, if it is an UPDATE
+	// returningParams says that RETURNING has a parameter.
+	returningParams bool
 }
 
 // paramUse is what is known of the type that the server infers for a parameter.

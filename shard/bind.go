@@ -250,14 +250,19 @@ func (sh *shape) bindAny(b *binding) (Plan, error) {
 		if sh.pinned != nil && !sh.anchored {
 			return Plan{}, sh.pinned
 		}
+		if len(sh.keySets) > 0 {
+			return sh.bindKeySets(b, plan, total)
+		}
 		plan.Kind, plan.Shard = Forward, first
-		return plan, sh.checkMoves(b, first)
+		return plan, nil
 	case sh.pinned != nil:
 		return Plan{}, sh.pinned
 	case sh.one != nil:
 		return Plan{}, sh.one
 	case n > spread || len(sh.singles) > 0 || sh.catalogs:
 		return Plan{}, refuse(RefuseCross, "")
+	case len(sh.keySets) > 0:
+		return sh.bindKeySets(b, plan, total)
 	case sh.driver < 0:
 		return Plan{}, sh.multi
 	}

@@ -13,7 +13,7 @@ import (
 func (sh *shape) intoShards(b *binding, p *insertPlan, total shardSet) error {
 	for k, pin := range p.into {
 		if pin == nil {
-			return refuse(RefuseInsertSelect, p.table.Name)
+			return p.unknown()
 		}
 		for i := range pin.values {
 			if pin.values[i].array {
@@ -26,7 +26,7 @@ func (sh *shape) intoShards(b *binding, p *insertPlan, total shardSet) error {
 	}
 	some, ok := sh.locateAll(b, p.table.Key, p.into)
 	if !ok {
-		return refuse(RefuseInsertSelect, p.table.Name)
+		return p.unknown()
 	}
 	if n, _ := some.count(); n == 0 {
 		return refuse(RefuseKeyUnmapped, p.table.Name)
@@ -37,24 +37,12 @@ func (sh *shape) intoShards(b *binding, p *insertPlan, total shardSet) error {
 	return nil
 }
 
-// checkMoves refuses an UPDATE of the key that would take rows to another shard.
-func (sh *shape) checkMoves(b *binding, shard int) error {
-	for i := range sh.keySets {
-		p := &sh.keySets[i]
-		for k := range p.values {
-			if p.values[k].kind == sourceNone {
-				return refuse(RefuseKeyUpdate, p.column)
-			}
-		}
-		n, err := sh.assignShard(b, p.table, p.assign, p.values)
-		if err != nil {
-			return err
-		}
-		if n != shard {
-			return refuse(RefuseKeyUpdate, p.column)
-		}
+// unknown says that it is not known where the rows of INSERT … SELECT or MERGE go.
+func (p *insertPlan) unknown() *Error {
+	if p.merge {
+		return refuse(RefuseMerge, "")
 	}
-	return nil
+	return refuse(RefuseInsertSelect, p.table.Name)
 }
 
 // bindReference makes the plan of a write of a reference table.

@@ -21,7 +21,7 @@ func (a *analysis) conjunct(n *pg.Node, s *scope, targets relSet) {
 	}
 	switch e := n.GetNode().(type) {
 	case *pg.Node_BoolExpr:
-		if e.BoolExpr.GetBoolop() == pg.BoolExprType_AND_EXPR {
+		if e.BoolExpr.GetBoolop() == pg.BoolExprType_AND_EXPR || mutated(mutateOr) {
 			for _, arg := range e.BoolExpr.GetArgs() {
 				a.conjunct(arg, s, targets)
 			}
@@ -41,7 +41,7 @@ func plainEqual(list []*pg.Node) bool {
 
 // comparison reads a = b, (a, b) = (c, d), a IN (…) and a = ANY (…).
 func (a *analysis) comparison(e *pg.A_Expr, s *scope, targets relSet) {
-	if !plainEqual(e.GetName()) {
+	if !plainEqual(e.GetName()) && !mutated(mutateOperator) {
 		return
 	}
 	switch e.GetKind() {
@@ -254,6 +254,9 @@ func (a *analysis) pinColumn(x operand, values []source, targets relSet) {
 	typ := x.typ()
 	if typ == nil {
 		return
+	}
+	if mutated(mutateList) {
+		values = values[:min(1, len(values))]
 	}
 	p := &pin{values: make([]source, len(values))}
 	for i, v := range values {

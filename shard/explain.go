@@ -31,7 +31,7 @@ func (a *analysis) explain(s *pg.ExplainStmt, sh *shape) {
 		a.fixOptions()
 	}
 	switch s.GetQuery().GetNode().(type) {
-	case *pg.Node_SelectStmt, *pg.Node_InsertStmt, *pg.Node_UpdateStmt, *pg.Node_DeleteStmt:
+	case *pg.Node_SelectStmt, *pg.Node_InsertStmt, *pg.Node_UpdateStmt, *pg.Node_DeleteStmt, *pg.Node_MergeStmt:
 		a.dml(s.GetQuery(), sh)
 	default:
 		sh.refused(refuse(RefuseExplain, ""))
@@ -62,7 +62,7 @@ func isTrue(n *pg.Node) bool {
 func (a *analysis) fixOptions() {
 	lx := sqlparse.Lexer{Text: a.text, Pos: a.base, Backslashes: !a.env.StringsPlain}
 	lx.NextCode() // EXPLAIN
-	end := a.base
+	var end int
 	for depth := 0; ; {
 		t := lx.NextCode()
 		end = t.End

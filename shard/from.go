@@ -266,6 +266,9 @@ func (a *analysis) join(n *pg.JoinExpr, s *scope) fromResult {
 		f.linear = append(append(relSet{}, l.linear...), r.linear...)
 	case pg.JoinType_JOIN_LEFT:
 		targets, f.linear = r.targets, l.linear
+		if mutated(mutateOuterJoin) {
+			targets = f.targets
+		}
 	case pg.JoinType_JOIN_RIGHT:
 		targets, f.linear = l.targets, r.linear
 	case pg.JoinType_JOIN_FULL:

@@ -15,6 +15,7 @@ type insertFact struct {
 	// columns of INSERT … SELECT: what the key's columns get.
 	terms   []*term
 	sources []source
+	merge   bool // of MERGE
 }
 
 // insert visits INSERT.
@@ -48,7 +49,7 @@ func (a *analysis) insert(n *pg.InsertStmt, parent *scope, with *ctes) *query {
 	if a.err != nil {
 		return &query{state: s.query}
 	}
-	a.insertDefaults(n, r, columns, given, fact)
+	a.insertDefaults(n.GetOverride(), r, columns, given, fact)
 	a.onConflict(n.GetOnConflictClause(), r, s)
 	if r.table != nil && r.table.Kind == Sharded {
 		a.inserts = append(a.inserts, fact)
@@ -141,12 +142,12 @@ func (a *analysis) keyValue(v *pg.Node, r *rel, col *catalog.Column, s *scope) s
 }
 
 // insertDefaults notes the columns that are not given, and refuses keys among them.
-func (a *analysis) insertDefaults(n *pg.InsertStmt, r *rel, columns []*catalog.Column, given int, fact *insertFact) {
+func (a *analysis) insertDefaults(override pg.OverridingKind, r *rel, columns []*catalog.Column, given int, fact *insertFact) {
 	named := map[string]bool{}
 	for _, c := range columns[:min(given, len(columns))] {
 		named[c.Name] = true
 	}
-	overriding := n.GetOverride() == pg.OverridingKind_OVERRIDING_USER_VALUE
+	overriding := override == pg.OverridingKind_OVERRIDING_USER_VALUE
 	for i := range r.relation.Columns {
 		c := &r.relation.Columns[i]
 		k := keyColumn(r, c.Name)
@@ -172,7 +173,7 @@ func (a *analysis) insertDefaults(n *pg.InsertStmt, r *rel, columns []*catalog.C
 				row[k] = source{kind: sourceNull}
 			}
 		}
-		if fact.rows == nil {
+		if fact.sources != nil {
 			fact.sources[k] = source{kind: sourceNull}
 		}
 	}

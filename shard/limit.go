@@ -13,7 +13,7 @@ func (l *limitPlan) rewrites() bool {
 
 // planLimit finds LIMIT and OFFSET of a SELECT that is taken apart.
 func (a *analysis) planLimit(sh *shape, n *pg.SelectStmt) {
-	if n.GetLimitCount() == nil && n.GetLimitOffset() == nil {
+	if n.GetLimitCount() == nil && n.GetLimitOffset() == nil || mutated(mutateLimit) {
 		return
 	}
 	l := &limitPlan{}

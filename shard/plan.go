@@ -46,7 +46,8 @@ const (
 	// Everywhere: a write of a reference table, or DDL: each of Plan.Parts runs, in that order, the first alone; the answer is the
 	// first one's. Plan.NoTx says that it cannot run in a transaction block.
 	Everywhere
-	// MoveRow: an UPDATE that changes the key. See Plan.Move.
+	// MoveRow: an UPDATE that gives rows a key of another shard, Plan.Parts[0], which runs it unchanged. The other parts have a DELETE that returns
+	// the new rows, which are then inserted on the first by Plan.Move.
 	MoveRow
 	// CopyIn: COPY FROM STDIN, routed row by row. See Plan.Copy.
 	CopyIn
@@ -118,12 +119,18 @@ type Part struct {
 	Params []int
 }
 
-// Move is how an UPDATE that changes the key runs: Select locks and returns the old rows on the shards in Parts, Delete takes them out, and each
-// new row goes with Insert to the shard that its key says.
+// Move is how the rows of an UPDATE that changes the key come to their new shard.
 type Move struct {
-	Table   *Table
-	Columns []string
-	Select  []byte // … FOR UPDATE, returning ctid, the old row, and the new row
+	Table *Table
+	// Insert puts one row in and returns what RETURNING asks for. Its $1 … are the columns that the DELETEs return.
+	Insert  []byte
+	Columns []MoveColumn
+}
+
+// MoveColumn is how a value travels from one shard to another.
+type MoveColumn struct {
+	Binary bool // in binary format; otherwise as text
+	Typed  bool // it has the type with which it was returned; otherwise that of the column, whose number differs from shard to shard
 }
 
 // Copy is how the rows of a COPY FROM are read.

@@ -68,7 +68,7 @@ func (a *analysis) selectStmt(n *pg.SelectStmt, parent *scope, with *ctes) *quer
 	barrier := n.GetLimitCount() != nil || n.GetLimitOffset() != nil || len(n.GetLockingClause()) > 0
 	a.limitClause(n, s)
 	a.locking(n, q, s)
-	if barrier {
+	if barrier && !mutated(mutateBarrier) {
 		state.limited = true
 		q.noPush()
 	}
@@ -100,7 +100,9 @@ func (a *analysis) values(n *pg.SelectStmt, s *scope) *query {
 
 // setOperation visits both arms. A condition on the result is a condition on each arm if their columns have the same type.
 func (a *analysis) setOperation(n *pg.SelectStmt, s *scope) *query {
-	s.query.stand(RefuseSetOperation, "")
+	if !mutated(mutateSet) {
+		s.query.stand(RefuseSetOperation, "")
+	}
 	l := a.selectStmt(n.GetLarg(), s.parent, s.ctes)
 	r := a.selectStmt(n.GetRarg(), s.parent, s.ctes)
 	q := &query{known: l.known && r.known, targets: append(append(relSet{}, l.targets...), r.targets...)}
@@ -146,12 +148,16 @@ func (a *analysis) plainSelect(n *pg.SelectStmt, s *scope) *query {
 	}
 	distinctOn := false
 	if d := n.GetDistinctClause(); len(d) > 0 {
-		state.stand(RefuseDistinct, "")
+		if !mutated(mutateDistinct) {
+			state.stand(RefuseDistinct, "")
+		}
 		distinctOn = d[0].GetNode() != nil
 		a.outputExprs(d, s, q)
 	}
 	if len(n.GetGroupClause()) > 0 || n.GetHavingClause() != nil {
-		state.stand(RefuseGroup, "")
+		if !mutated(mutateGroup) {
+			state.stand(RefuseGroup, "")
+		}
 		state.grouped = true
 	}
 	groupedBy := a.outputExprs(n.GetGroupClause(), s, q)
@@ -292,7 +298,7 @@ func outputName(r *pg.ColumnRef, q *query) bool {
 
 // sortClause visits ORDER BY.
 func (a *analysis) sortClause(list []*pg.Node, s *scope, q *query) {
-	if len(list) > 0 {
+	if len(list) > 0 && !mutated(mutateOrder) {
 		s.query.stand(RefuseOrder, "")
 	}
 	for _, n := range list {

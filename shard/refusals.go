@@ -160,7 +160,7 @@ var refusals = [...]refusal{
 	{RefuseUserType, codeNotSupported, "%s over rows of several shards", "The number of its type differs from shard to shard.", "Name the columns, and cast them to text."},
 	{RefuseSample, codeNotSupported, "TABLESAMPLE of a sharded table", "", hintShard},
 	{RefuseInto, codeNotSupported, "SELECT INTO", "Nobody knows how the new table is to be sharded.", "CREATE TABLE first, then INSERT … SELECT."},
-	{RefuseMerge, codeNotSupported, "MERGE on a sharded database", "", "Use INSERT … ON CONFLICT, or name the shard with /* shard=name */."},
+	{RefuseMerge, codeNotSupported, "MERGE over several shards", "The table that is written, the source and the rows that are inserted must be on one shard; a reference table is not written.", "Pin the target in ON and the source in a subquery with \"key = value\", or use INSERT … ON CONFLICT."},
 	{RefuseKeyNull, codeNotNull, "null value in sharding key column %s", "A row without a key belongs to no shard.", "Give the column a value."},
 	{RefuseKeyUnmapped, codeCheck, "no shard is placed for the sharding key of the row in table %s", "", "Place the value on a shard: see SHOW PLACEMENT."},
 	{RefuseKeyDefault, codeNotSupported, "sharding key column %s gets its value from the server", "The row must be routed before a default or an identity is known.", "Give the column a value, for instance SELECT pgdrover.next_id() first."},

@@ -29,6 +29,8 @@ type shape struct {
 	split    bool       // INSERT … VALUES that can be split by rows
 	moment   bool       // write of a reference table: no literal may mean a moment
 	utf8     bool       // text has the same bytes on the server
+	move     *movePlan  // of an UPDATE that may move rows
+	unmoved  *Error     // why it cannot
 	shards   int        // of the map
 	cursor   bool       // DECLARE: it must name a shard
 	explain  bool       // EXPLAIN
@@ -52,7 +54,8 @@ type insertPlan struct {
 	columns []keyAssign
 	rows    [][]source
 	// INSERT … SELECT: what may become of the key's columns, a pin for each; nil if rows is set. A nil pin is not known.
-	into []*pin
+	into  []*pin
+	merge bool // of MERGE
 }
 
 // keyAssign is how a key column stores a value.
@@ -120,6 +123,12 @@ func (a *analysis) finish(sh *shape, counts map[protoreflect.Name]int, q *query)
 		sh.inserts = append(sh.inserts, a.insertPlan(f))
 	}
 	a.planKeySets(sh)
+	if sh.err == nil && len(sh.keySets) > 0 {
+		sh.unmoved = refuse(RefuseKeyUpdate, sh.keySets[0].column)
+		if a.update1 != nil {
+			sh.move, sh.unmoved = a.movesOf(a.update1, a.keySets[0].rel)
+		}
+	}
 	if sh.err != nil {
 		return
 	}
@@ -242,12 +251,17 @@ func assigns(r *rel) []keyAssign {
 }
 
 func (a *analysis) insertPlan(f *insertFact) insertPlan {
-	p := insertPlan{table: f.rel.table, columns: assigns(f.rel), rows: f.rows}
+	p := insertPlan{table: f.rel.table, columns: assigns(f.rel), rows: f.rows, merge: f.merge}
 	for _, row := range f.rows {
 		for k := range row {
 			if !a.sourceHolds(&row[k]) {
 				a.fail(refuse(RefuseKeyValue, p.columns[k].name))
 			}
+		}
+	}
+	for k := range f.sources {
+		if f.terms[k] == nil && !a.sourceHolds(&f.sources[k]) {
+			a.fail(refuse(RefuseKeyValue, p.columns[k].name))
 		}
 	}
 	if f.rows == nil {
@@ -270,13 +284,14 @@ func (a *analysis) planKeySets(sh *shape) {
 		sh.err = a.err
 		return
 	}
+	of := map[*rel]int{}
 	for _, s := range a.keySets {
 		if !a.sourceHolds(&s.value) {
 			sh.err = refuse(RefuseKeyUpdate, s.rel.table.Columns[s.column])
 			return
 		}
-		at := slices.IndexFunc(sh.keySets, func(p keySetPlan) bool { return p.table == s.rel.table })
-		if at < 0 {
+		at, ok := of[s.rel]
+		if !ok {
 			p := keySetPlan{table: s.rel.table, values: make([]source, len(s.rel.table.Columns)), assign: assigns(s.rel), column: s.rel.table.Columns[s.column]}
 			for k, t := range s.rel.keyTerms() {
 				for _, pin := range t.pins {
@@ -286,6 +301,7 @@ func (a *analysis) planKeySets(sh *shape) {
 				}
 			}
 			at = len(sh.keySets)
+			of[s.rel] = at
 			sh.keySets = append(sh.keySets, p)
 		}
 		sh.keySets[at].values[s.column] = s.value
@@ -334,7 +350,7 @@ func (a *analysis) planMulti(sh *shape, q *query, planOf map[*rel]int) {
 		return
 	}
 	if len(sh.keySets) > 0 {
-		sh.multi = refuse(RefuseKeyUpdate, sh.keySets[0].column)
+		sh.multi = sh.unmoved
 		return
 	}
 	if q.state.stands != "" {

@@ -9,7 +9,7 @@ import (
 func (a *analysis) statement(n *pg.Node) *shape {
 	sh := &shape{driver: -1}
 	switch n.GetNode().(type) {
-	case *pg.Node_SelectStmt, *pg.Node_InsertStmt, *pg.Node_UpdateStmt, *pg.Node_DeleteStmt:
+	case *pg.Node_SelectStmt, *pg.Node_InsertStmt, *pg.Node_UpdateStmt, *pg.Node_DeleteStmt, *pg.Node_MergeStmt:
 		a.dml(n, sh)
 	default:
 		a.utility(n, sh)
@@ -34,11 +34,14 @@ func (a *analysis) dml(n *pg.Node, sh *shape) {
 		q = a.insert(s.InsertStmt, nil, nil)
 		a.rows = len(s.InsertStmt.GetReturningList()) > 0
 	case *pg.Node_UpdateStmt:
+		a.update1 = s.UpdateStmt
 		q = a.update(s.UpdateStmt, nil, nil)
 		a.rows = len(s.UpdateStmt.GetReturningList()) > 0
 	case *pg.Node_DeleteStmt:
 		q = a.delete(s.DeleteStmt, nil, nil)
 		a.rows = len(s.DeleteStmt.GetReturningList()) > 0
+	case *pg.Node_MergeStmt:
+		q = a.mergeStmt(s.MergeStmt)
 	}
 	sh.plan.Rows = a.rows
 	a.finish(sh, counts, q)

@@ -15,6 +15,8 @@ SelectStmt distinct_clause into_clause target_list from_clause where_clause grou
 InsertStmt relation cols select_stmt on_conflict_clause returning_list with_clause override
 UpdateStmt relation target_list where_clause from_clause returning_list with_clause
 DeleteStmt relation using_clause where_clause returning_list with_clause
+MergeStmt relation source_relation join_condition merge_when_clauses with_clause
+MergeWhenClause matched command_type override condition target_list values
 WithClause ctes recursive location
 CommonTableExpr ctename aliascolnames ctematerialized ctequery search_clause cycle_clause location
 CTESearchClause search_col_list search_breadth_first search_seq_column location
@@ -105,7 +107,7 @@ func parseTreeNodes(s string) map[protoreflect.Name]map[protoreflect.Name]bool {
 
 // counted are the nodes that the analysis must have looked at, each of them: one that it passed by without knowing is refused.
 var counted = map[protoreflect.Name]bool{
-	"SelectStmt": true, "InsertStmt": true, "UpdateStmt": true, "DeleteStmt": true, "RangeVar": true, "RangeFunction": true,
+	"SelectStmt": true, "InsertStmt": true, "UpdateStmt": true, "DeleteStmt": true, "MergeStmt": true, "MergeWhenClause": true, "RangeVar": true, "RangeFunction": true,
 	"FuncCall": true, "ColumnRef": true, "ParamRef": true, "SubLink": true, "TypeCast": true, "SQLValueFunction": true,
 	"CommonTableExpr": true, "A_Indirection": true, "A_Expr": true,
 }

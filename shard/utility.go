@@ -55,8 +55,6 @@ func (a *analysis) utility(n *pg.Node, sh *shape) {
 		sh.refused(refuse(RefuseDo, "DO"))
 	case *pg.Node_CallStmt:
 		sh.refused(refuse(RefuseDo, "CALL"))
-	case *pg.Node_MergeStmt:
-		sh.refused(refuse(RefuseMerge, ""))
 	case *pg.Node_CopyStmt:
 		a.copy(s.CopyStmt, sh)
 	case *pg.Node_LockStmt:

@@ -69,7 +69,7 @@ func (a *analysis) visitCTE(e *cte) {
 
 // findCTE finds the CTE that an unqualified name means; the innermost WITH that has it hides those outside, and tables.
 func (a *analysis) findCTE(name string, c *ctes) *cte {
-	for ; c != nil; c = c.parent {
+	for ; c != nil && !mutated(mutateHiddenName); c = c.parent {
 		for i := c.visible - 1; i >= 0; i-- {
 			if c.list[i].name == name {
 				return c.list[i]

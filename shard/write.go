@@ -131,7 +131,7 @@ func (a *analysis) setList(list []*pg.Node, r *rel, s *scope, excluded *item) {
 			} else {
 				a.expr(val, s)
 				if keyColumn(r, col.Name) >= 0 {
-					a.fail(refuse(RefuseKeyUpdate, col.Name))
+					a.fail(keyComputed(col.Name))
 				}
 				continue
 			}
@@ -214,23 +214,32 @@ func (a *analysis) setKey(r *rel, k int, col *catalog.Column, val *pg.Node, s *s
 	x := a.operand(val, s)
 	term := r.term(columnIndex(r.relation, col.Name))
 	if x.source.kind == sourceNone || term.typ == nil || excluded != nil {
-		a.fail(refuse(RefuseKeyUpdate, col.Name))
+		a.fail(keyComputed(col.Name))
 		return
 	}
 	src, ok := a.readAs(x.source, term.typ)
 	if !ok {
-		a.fail(refuse(RefuseKeyUpdate, col.Name))
+		a.fail(keyComputed(col.Name))
 		return
 	}
 	a.keySets = append(a.keySets, keySet{rel: r, column: k, value: src})
 }
 
+// keyComputed refuses an UPDATE of the key to a value that only a server could tell.
+func keyComputed(column string) *Error {
+	e := refuse(RefuseKeyUpdate, column)
+	e.Detail = "Its new value is not a constant or a parameter of the column's type."
+	return e
+}
+
 // returning visits RETURNING and returns the write as a query.
 func (a *analysis) returning(list []*pg.Node, s *scope) *query {
 	q := &query{known: true, state: s.query}
+	params := a.seen["ParamRef"]
 	for _, n := range list {
 		a.target(n.GetResTarget(), s, q, nil)
 	}
+	a.returningParams = a.seen["ParamRef"] > params
 	q.noPush()
 	if len(list) > 0 {
 		a.rows = true

@@ -27,3 +27,11 @@ SELECT id FROM customers WHERE id = $1
 SELECT 1
 
 ROLLBACK
+
+-- case
+-- A savepoint was set in the transaction that several statements in one text are. PostgreSQL wants BEGIN for that.
+--: loose
+INSERT INTO by_text (k, v) VALUES ('5', 'b'), ('東京', '"quoted"'); SAVEPOINT s
+
+--: loose
+INSERT INTO by_text (k, v) VALUES ('5', 'b'), ('東京', '"quoted"'); SAVEPOINT s; SELECT 1/0

@@ -120,6 +120,7 @@ type client struct {
 	link       atomic.Pointer[server] // srv for readers
 	fanned     atomic.Pointer[fanned] // the servers of several shards that work for it at once
 	late       atomic.Pointer[Error]  // what it is told with reasonLate
+	deadlock   atomic.Pointer[Error]  // what it is told in the place of its cancelled statement
 	dying      atomic.Bool            // it was killed; for those who work for it on other goroutines
 	inShards   atomic.Bool            // it holds servers of a transaction while it waits for the one of a further shard
 	command    atomic.Uint64          // first letters of what it last ran

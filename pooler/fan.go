@@ -320,6 +320,11 @@ func (f *fan) message(l *leg, msg []byte) error {
 		}
 		if f.failed == nil {
 			f.failed = &failure{leg: l, msg: append([]byte(nil), msg...)}
+			if errorCode(msg) == "57014" {
+				if e := f.c.deadlock.Swap(nil); e != nil {
+					f.failed.msg = e.message()
+				}
+			}
 			f.stop()
 		}
 	case 'S':
@@ -411,8 +416,8 @@ const maxKept = 64 << 20
 func (f *fan) keepRow(l *leg, row []byte) {
 	if f.kept += len(row); f.kept > maxKept {
 		e := &Error{
-			Severity: "ERROR", Code: "53200", Message: "RETURNING of an INSERT over several shards is too large",
-			Detail: fmt.Sprintf("Its rows have to be put in order, for which at most %d MB are held.", maxKept>>20), Hint: "Insert fewer rows at once, or leave out RETURNING.",
+			Severity: "ERROR", Code: "53200", Message: "a write over several shards has to hold too many rows",
+			Detail: fmt.Sprintf("They are put in order, or moved to their shard, for which at most %d MB are held.", maxKept>>20), Hint: "Write fewer rows at once, or leave out RETURNING.",
 		}
 		if f.failed == nil {
 			f.failed = &failure{leg: l, msg: e.message(), err: e}

@@ -112,6 +112,8 @@ func (c *client) runPlan(p *shard.Plan, m *fanMessages) ([]byte, error) {
 	case shard.Split:
 	case shard.Everywhere:
 		return c.runEverywhere(p, m)
+	case shard.MoveRow:
+		return c.runMove(p, m)
 	case shard.Explain:
 		return c.runExplain(p, m)
 	default:

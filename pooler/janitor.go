@@ -41,6 +41,7 @@ func (p *Pooler) janitor() {
 			pl.sweepHubs(now())
 		}
 		p.sweepClients()
+		p.sweepDeadlocks()
 		p.sweepIdleDatabases(pools)
 		p.statsPeriod()
 		if n%trimTicks == 0 {

@@ -231,9 +231,11 @@ func (p *Pooler) serveClient(c *client, nc net.Conn, st *startup, l *live, d *da
 		}
 		c.mode = config.PoolTransaction
 		c.router = newRouter(c, d)
+		c.pool = c.router.greeter()
+		c.home = c.pool
 	}
 	c.tracking = c.mode != config.PoolSession && c.maxStmts > 0
-	if serverUser == st.user {
+	if serverUser == st.user && c.router == nil {
 		c.pool.creds.Store(&c.creds)
 	}
 	var err error

@@ -24,6 +24,7 @@ type database struct {
 	clients  atomic.Int32
 	usedAt   atomic.Int64 // for autodb_idle_timeout
 	dropped  atomic.Bool
+	looking  atomic.Bool              // for deadlocks
 	ddl      atomic.Uint64            // counts commands seen that may change what a statement returns
 	sharding atomic.Pointer[sharding] // nil without shards
 }

@@ -387,7 +387,13 @@ func (c *client) serverMessage(typ byte, msg []byte, whole bool) (swallow bool, 
 			return false, fmt.Errorf("%w: unexpected CloseComplete", errOutOfStep)
 		}
 	case 'E':
-		return c.serverError(msg), nil
+		swallow := c.serverError(msg)
+		if c.router != nil && !swallow && errorCode(msg) == "57014" {
+			if e := c.deadlock.Swap(nil); e != nil {
+				c.instead = e.message()
+			}
+		}
+		return swallow, nil
 	case 'S':
 		c.parameterStatus(msg, whole)
 	case 'G':

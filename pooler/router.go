@@ -48,8 +48,12 @@ func (r *router) use(c *client, sh *sharding) {
 	}
 	pools := make([]*pool, len(sh.m.Shards()))
 	for i, name := range sh.m.Shards() {
-		pools[i] = c.p.findPool(c.db, name, c.home.key.user, "none")
-		if c.home.key.user == c.loginName {
+		user := c.loginName
+		if forced := c.db.conf.Load().ShardServer(name).User; forced != "" {
+			user = forced
+		}
+		pools[i] = c.p.findPool(c.db, name, user, "none")
+		if user == c.loginName {
 			pools[i].creds.Store(&c.creds)
 		}
 	}
@@ -59,6 +63,23 @@ func (r *router) use(c *client, sh *sharding) {
 }
 
 func (r *router) pool(shard int) *pool { return r.pools[shard] }
+
+// greeter is the pool whose servers greet the client: of a shard that has answered before, if there is one, because others may be down.
+func (r *router) greeter() *pool {
+	untried := r.pools[0]
+	for _, pl := range r.pools {
+		pl.mu.Lock()
+		knows, failed := pl.welcome != nil && pl.lastErr == nil, pl.lastErr != nil
+		pl.mu.Unlock()
+		if knows {
+			return pl
+		}
+		if !failed && untried == r.pools[0] {
+			untried = pl
+		}
+	}
+	return untried
+}
 
 // route takes b[r:end] of the client to where it belongs. It is handle for sharded databases.
 func (c *client) route(end int) error {
@@ -83,6 +104,9 @@ func (c *client) route(end int) error {
 		}
 		if !c.router.tx.open {
 			c.router.base = c.session
+		}
+		if c.deadlock.Load() != nil {
+			c.deadlock.Store(nil) // it came too late
 		}
 		stop := c.segment(end)
 		if c.skipToSync {

@@ -18,7 +18,7 @@ import (
 )
 
 // sharding is what a sharded database has for one map: a planner, made when the first statement comes, because the catalogs are read
-// over a client's own server. A reload makes a new one, so that the catalogs are read again.
+// as a client's own role. A reload makes a new one, so that the catalogs are read again.
 type sharding struct {
 	m     *shard.Map
 	cache *shard.Cache // of plans; outlives maps
@@ -36,6 +36,8 @@ type planner struct {
 	*shard.DB
 	ddl      uint64 // database.ddl before the catalogs were read
 	problems []catalog.Problem
+	missing  bool         // a shard was down
+	again    atomic.Int64 // when that is to be looked at again
 }
 
 // setMap puts a new map in force. Catalogs are read again for it; plans of the old one are of no use.
@@ -73,37 +75,68 @@ func (d *database) shardNames() []string {
 // loadTimeout bounds how long reading the catalogs of one shard may take.
 const loadTimeout = 30 * time.Second
 
-// plannerFor returns the planner for the database as it is now. No server may be linked.
+// plannerFor returns the planner for the database as it is now. Inside a transaction block it stays what it was.
 func (c *client) plannerFor(sh *sharding) (*planner, error) {
-	if p := sh.planner.Load(); p != nil && (p.ddl == c.db.ddl.Load() || c.router.tx.open) {
-		return p, nil
+	read := func(i int) (*catalog.Catalog, error) { return c.router.pool(i).ownCatalog() }
+	p := sh.planner.Load()
+	switch {
+	case p == nil || p.ddl != c.db.ddl.Load() && !c.router.tx.open:
+		return c.p.readPlanner(c.db, sh, read)
+	case p.missing && p.again.Load() < now():
+		if at := p.again.Load(); p.again.CompareAndSwap(at, now()+int64(catalogsAgain)) {
+			pools := c.router.pools
+			c.p.wg.Go(func() {
+				_, _ = c.p.readPlanner(c.db, sh, func(i int) (*catalog.Catalog, error) { return pools[i].ownCatalog() }) // it is tried again
+			})
+		}
 	}
-	return c.p.readPlanner(c.db, sh, func(i int) (*catalog.Catalog, error) { return c.loadCatalog(c.router.pool(i)) })
+	return p, nil
 }
 
-// readPlanner makes the planner for the database as it is now, unless another goroutine has. read returns the catalogs of a shard.
+// catalogsAgain is how long a shard whose catalogs could not be read is left alone.
+const catalogsAgain = 5 * time.Second
+
+// readPlanner makes the planner for the database as it is now, unless another goroutine has. read returns the catalogs of a shard. A shard that
+// is down is left out: statements that need it will find out by themselves, and the others go on.
 func (p *Pooler) readPlanner(d *database, sh *sharding, read func(i int) (*catalog.Catalog, error)) (*planner, error) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	ddl := d.ddl.Load()
-	if pl := sh.planner.Load(); pl != nil && pl.ddl == ddl {
+	if pl := sh.planner.Load(); pl != nil && pl.ddl == ddl && !pl.missing {
 		return pl, nil
 	}
-	cats := make([]catalog.Shard, len(sh.m.Shards()))
+	var cats []catalog.Shard
+	var failed error
+	at := make([]int, len(sh.m.Shards())) // of each shard in cats
 	for i, name := range sh.m.Shards() {
 		cat, err := read(i)
 		if err != nil {
-			return nil, err
+			at[i] = -1
+			if failed == nil {
+				failed = err
+			}
+			p.log.Warn().Err(err).Str("database", d.name).Str("shard", name).Msg("the catalogs of a shard cannot be read")
+			continue
 		}
-		cats[i] = catalog.Shard{Name: name, Catalog: cat}
+		at[i] = len(cats)
+		cats = append(cats, catalog.Shard{Name: name, Catalog: cat})
+	}
+	if len(cats) == 0 {
+		return nil, failed
 	}
 	conf := d.conf.Load()
-	cat := catalog.Combine(func(n catalog.Name) int { return home(sh.m, n) }, cats[0].Catalog, cats[1:]...)
+	cat := catalog.Combine(func(n catalog.Name) int {
+		if i := home(sh.m, n); i >= 0 {
+			return at[i]
+		}
+		return -1
+	}, cats[0].Catalog, cats[1:]...)
 	problems := catalog.Check(cat, listed(sh.m), func(n catalog.Name) (catalog.Placement, bool) { return placement(sh.m, conf, n) }, conf.Waive)
 	for _, pr := range problems {
 		p.log.Warn().Str("database", d.name).Str("table", pr.Relation.String()).Str("check", pr.Code).Msg(pr.Message)
 	}
-	pl := &planner{DB: shard.NewDB(sh.m, cat, sh.cache, conf.ShardLocal...), ddl: ddl, problems: problems}
+	pl := &planner{DB: shard.NewDB(sh.m, cat, sh.cache, conf.ShardLocal...), ddl: ddl, problems: problems, missing: failed != nil}
+	pl.again.Store(now() + int64(catalogsAgain))
 	pl.Refuse(problems)
 	sh.planner.Store(pl)
 	return pl, nil
@@ -140,34 +173,21 @@ func home(m *shard.Map, n catalog.Name) int {
 	return -1
 }
 
-// loadCatalog reads the catalogs over a server of the client's own.
-func (c *client) loadCatalog(pl *pool) (*catalog.Catalog, error) {
-	home, held := c.pool, c.srv
-	c.park()
-	c.pool = pl
-	defer func() {
-		c.pool = home
-		if held != nil {
-			c.relink(held)
-		}
-	}()
-	if err := c.checkout(); err != nil {
-		return nil, err
+// ownCatalog reads the catalogs of a shard over a connection of our own.
+func (pl *pool) ownCatalog() (*catalog.Catalog, error) {
+	s, err := pl.openOwn(pl.p.ctx)
+	if err != nil {
+		return nil, catalogError(pl.key.shard, err)
 	}
-	s := c.srv
-	c.queryAt.Store(now()) // nobody is to listen for what the server says meanwhile
-	defer c.queryAt.Store(0)
+	defer s.close("reading the catalogs is done")
 	var cat *catalog.Catalog
-	err := s.lend(loadTimeout, func(ctx context.Context, conn *pgconn.PgConn) (err error) {
+	err = s.lend(loadTimeout, func(ctx context.Context, conn *pgconn.PgConn) (err error) {
 		cat, err = catalog.Load(ctx, conn)
 		return err
 	})
-	c.unlink()
 	if err != nil {
-		s.close("reading the catalogs failed: " + err.Error())
 		return nil, catalogError(pl.key.shard, err)
 	}
-	pl.release(s)
 	return cat, nil
 }
 
@@ -187,7 +207,7 @@ func catalogError(shard string, err error) error {
 	return e
 }
 
-// lend lends the connection to a driver.
+// lend lends a connection of our own to a driver, which is its last user.
 func (s *server) lend(timeout time.Duration, use func(context.Context, *pgconn.PgConn) error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
@@ -207,20 +227,5 @@ func (s *server) lend(timeout time.Duration, use func(context.Context, *pgconn.P
 	if err != nil {
 		return err
 	}
-	s.unOwner = 0
-	if err := use(ctx, conn); err != nil {
-		return err
-	}
-	if err := conn.SyncConn(ctx); err != nil {
-		return err
-	}
-	h, err := conn.Hijack()
-	if err != nil {
-		return err
-	}
-	if h.TxStatus != 'I' {
-		return fmt.Errorf("%w: transaction status %q after reading the catalogs", errOutOfStep, h.TxStatus)
-	}
-	s.conn.resume()
-	return nil
+	return use(ctx, conn)
 }

@@ -7,8 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgconn"
-
 	"pgdrover/internal/catalog"
 	"pgdrover/internal/config"
 	"pgdrover/shard"
@@ -133,29 +131,13 @@ func (p *Pooler) Route(ctx context.Context, database, role, text string) ([]shar
 				Hint: "Add AS <role>, or set recovery_user or user of the database.",
 			}
 		}
-		if pl, err = p.readPlanner(d, sh, func(i int) (*catalog.Catalog, error) { return p.ownCatalog(ctx, d, sh.m.Shards()[i], role) }); err != nil {
+		if pl, err = p.readPlanner(d, sh, func(i int) (*catalog.Catalog, error) {
+			return p.findPool(d, sh.m.Shards()[i], role, "none").ownCatalog()
+		}); err != nil {
 			return nil, err
 		}
 	}
 	return pl.Route(ctx, shard.Env{User: role, StringsPlain: true, UTF8: true}, []byte(text))
-}
-
-// ownCatalog reads the catalogs of a shard over a connection of our own.
-func (p *Pooler) ownCatalog(ctx context.Context, d *database, name, role string) (*catalog.Catalog, error) {
-	s, err := p.findPool(d, name, role, "none").openOwn(ctx)
-	if err != nil {
-		return nil, catalogError(name, err)
-	}
-	defer s.close("reading the catalogs is done")
-	var cat *catalog.Catalog
-	err = s.lend(loadTimeout, func(ctx context.Context, conn *pgconn.PgConn) (err error) {
-		cat, err = catalog.Load(ctx, conn)
-		return err
-	})
-	if err != nil {
-		return nil, catalogError(name, err)
-	}
-	return cat, nil
 }
 
 // forcedRoles are the roles that the configuration forces clients to have on servers.

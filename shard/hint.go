@@ -89,6 +89,8 @@ func (sh *shape) onlyKey() *Key {
 func (db *DB) hint(env *Env, comment sqlparse.Hint, sh *shape, plan Plan, err error) (Plan, error) {
 	at, herr := db.hinted(env, comment, sh)
 	switch {
+	case err == nil && plan.Control == CommitPrepared && herr == nil && at >= 0:
+		return forwardTo(plan, at), nil
 	case err == nil && (plan.Kind == Command):
 		return plan, nil // what the session does itself
 	case herr != nil:

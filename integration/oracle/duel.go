@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"pgdrover/internal/sqlparse"
 )
 
 // A difference is what must not be: the sharded side neither refused nor said the same.
@@ -58,24 +61,13 @@ func (d *duel) steps(ctx context.Context, u unit) *difference {
 // exchange runs steps that belong together, on the sharded side first. A refusal there is answered on the plain side by what does the
 // same to a transaction: an error.
 func (d *duel) exchange(ctx context.Context, steps []step) *difference {
-	var before byte = 'I'
-	if d.plain.conn != nil && !d.plain.conn.IsClosed() {
-		before = d.plain.conn.TxStatus()
-	}
 	got := d.sharded.run(ctx, steps)
 	if ctx.Err() != nil {
 		return nil
 	}
 	if reason := refusalOf(got.err); reason != "" {
 		d.tally.refused(steps, reason)
-		if before == 'T' {
-			d.plain.run(ctx, []step{{sql: "SELECT 1/0"}})
-			before = 'E'
-		}
-		if got.status != before {
-			return &difference{kind: "status", text: fmt.Sprintf("after a refusal (%v) the status is %c, want %c", got.err, got.status, before)}
-		}
-		return nil
+		return d.afterRefusal(ctx, steps, &got)
 	}
 	want := d.plain.run(ctx, steps)
 	if ctx.Err() != nil {
@@ -83,6 +75,41 @@ func (d *duel) exchange(ctx context.Context, steps []step) *difference {
 	}
 	d.tally.answered(steps, want.code)
 	return d.compare(ctx, steps, &got, &want)
+}
+
+// afterRefusal has the plain side do what was done before the refusal, and then fail.
+func (d *duel) afterRefusal(ctx context.Context, steps []step, got *outcome) *difference {
+	const failure = "SELECT 1/0"
+	done := len(got.results)
+	same := append(append([]step{}, steps[:min(done, len(steps))]...), step{sql: failure, extended: len(steps) > 1})
+	if len(steps) == 1 {
+		text := steps[0]
+		text.sql = failure
+		if parts := statements(steps[0].sql); !text.extended && done > 0 && done < len(parts) {
+			text.sql = strings.Join(parts[:done], ";") + ";" + failure
+		}
+		text.extended, text.params = false, nil
+		same = []step{text}
+	}
+	want := d.plain.run(ctx, same)
+	if ctx.Err() != nil {
+		return nil
+	}
+	want.code, got.described = got.code, nil
+	return d.compare(ctx, same, got, &want)
+}
+
+// statements takes a text apart.
+func statements(sql string) []string {
+	f := sqlparse.NewFolder(maphash.MakeSeed())
+	if f.Fold([]byte(sql), false) != nil {
+		return nil
+	}
+	var out []string
+	for i := range f.Statements {
+		out = append(out, sql[f.Statements[i].First:f.Statements[i].Last])
+	}
+	return out
 }
 
 func (d *duel) compare(ctx context.Context, steps []step, got, want *outcome) *difference {
@@ -106,7 +133,7 @@ func (d *duel) compare(ctx context.Context, steps []step, got, want *outcome) *d
 		// In a text of several statements only the last one's order is known; which is enough.
 		last := i == len(want.results)-1
 		st := &steps[len(steps)-1]
-		if len(steps) == len(want.results) {
+		if len(steps) > 1 { // a pipeline; what comes behind an error has no result
 			st, last = &steps[i], true
 		}
 		if diff := d.compareResult(ctx, st, last, g, w); diff != nil {

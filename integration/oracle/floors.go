@@ -13,15 +13,19 @@ const enough = 60
 // What is not listed must reach defaultFloor. A construct whose statements are taken apart by the rows of several shards has no key
 // there and no floor, but "scan": what needs no more than to be sent one after the other.
 var floors = map[string]int{
-	"INSERT SELECT":         50,
-	"write in WITH":         60,
-	"INSERT of many rows":   75,
-	"INSERT":                80,
-	"ON CONFLICT":           70,
-	"odd value":             80,
-	"reference table write": 40,
-	"FOR UPDATE":            50,
-	"single table write":    60,
+	"INSERT SELECT":          30,
+	"WITH":                   80,
+	"CTE":                    80,
+	"CTE that hides a table": 80,
+	"recursive CTE":          80,
+	"write in WITH":          60,
+	"INSERT of many rows":    75,
+	"INSERT":                 80,
+	"ON CONFLICT":            70,
+	"odd value":              80,
+	"reference table write":  40,
+	"FOR UPDATE":             50,
+	"single table write":     60,
 }
 
 const defaultFloor = 88

@@ -233,6 +233,9 @@ func (g *gen) with(depth int) string {
 		name := fmt.Sprintf("w%d", len(g.ctes)+1)
 		if g.chance(30) {
 			name = pick(g.s, tables[:6]).name // it hides a table
+			if g.pin != nil && !g.free {
+				name = g.ownTable().name
+			}
 			if strings.Contains(strings.Join(parts, " "), name+" AS ") {
 				continue
 			}

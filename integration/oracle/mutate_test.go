@@ -9,6 +9,10 @@ import (
 	"pgdrover/shard"
 )
 
+// guardedTwice are rules whose cases another rule refuses as well: set operations and groups have no table by whose rows they could be
+// taken apart. Nothing can be found while only one of the two is off.
+var guardedTwice = map[int]bool{5: true, 7: true}
+
 // unitsPerMutant is how many units a mutant may survive.
 const unitsPerMutant = 6000
 
@@ -21,6 +25,9 @@ func TestEveryRuleOfThePlannerIsMissed(t *testing.T) {
 	top := &topologies[2]
 	w := s.world(ctx, t, "m", top, newTally(), func(*stage) string { return "" })
 	for rule := 1; rule < shard.Mutations; rule++ {
+		if guardedTwice[rule] {
+			continue
+		}
 		shard.Mutate(rule)
 		w.duel.sharded.close()
 		if err := w.reset(ctx, false); err != nil {

@@ -89,10 +89,18 @@ func (w *World) Play(ctx context.Context, seed uint64, most int, stop func(units
 			continue
 		}
 		f, err := w.minimise(ctx, u, diff)
+		if err == nil && f.Note != "" && len(history) > 0 { // it comes of what an earlier unit wrote
+			if u, err = w.culprit(ctx, history); err == nil {
+				var own *difference
+				if own, err = w.Case(ctx, u); err == nil && own != nil {
+					f, err = w.minimise(ctx, u, own)
+				}
+			}
+		}
 		if err != nil {
 			return found, err
 		}
-		f.Note = fmt.Sprintf("\nunit %d of seed %d", n, seed)
+		f.Note += fmt.Sprintf("\nunit %d of seed %d", n, seed)
 		found = append(found, f)
 		history = nil
 		if err := w.reset(ctx, true); err != nil {

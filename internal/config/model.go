@@ -130,6 +130,7 @@ type Settings struct {
 	ClientIdleTimeout      time.Duration
 	IdleTransactionTimeout time.Duration
 	TransactionTimeout     time.Duration
+	DeadlockTimeout        time.Duration
 	SuspendTimeout         time.Duration
 
 	// TLS

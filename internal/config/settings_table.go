@@ -212,6 +212,8 @@ func clientTimeRows() []*row[Settings] {
 			func(s *s) *time.Duration { return &s.IdleTransactionTimeout }),
 		timeRow("transaction_timeout", "0", Live, "Longest transaction before its client is closed; 0 is no limit.",
 			func(s *s) *time.Duration { return &s.TransactionTimeout }),
+		timeRow("deadlock_timeout", "1", Live, "Sharded databases: how long a statement runs before it is looked whether transactions wait for each other on several shards; 0 is never.",
+			func(s *s) *time.Duration { return &s.DeadlockTimeout }).own(),
 		textRow("login_notify_message", "", NewClients, "Notice that each client is sent when it has logged in.",
 			func(s *s) *string { return &s.LoginNotifyMessage }),
 	}

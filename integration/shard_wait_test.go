@@ -1,0 +1,216 @@
+package integration
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"pgdrover/internal/pgtest"
+)
+
+// keysOf returns a customer of each shard.
+func (s *shop) keysOf(ctx context.Context, tb testing.TB) map[string]int {
+	tb.Helper()
+	c := s.Connect(ctx, "shop", "app")
+	out := map[string]int{}
+	for i := 1; i < 100 && len(out) < len(s.shards); i++ {
+		mustRun(ctx, tb, c, fmt.Sprintf("INSERT INTO customers VALUES (%d, 'x')", i))
+		for _, name := range s.shards {
+			if s.pg.MustValue(tb, "shop_"+name, fmt.Sprintf("SELECT count(*) FROM customers WHERE id = %d", i)) == "1" && out[name] == 0 {
+				out[name] = i
+			}
+		}
+	}
+	_ = c.Close(ctx)
+	return out
+}
+
+func update(key int) string {
+	return fmt.Sprintf("UPDATE customers SET name = name || '!' WHERE id = %d", key)
+}
+
+// atRest waits until no transaction is open on any shard.
+func (s *shop) atRest(tb testing.TB) {
+	tb.Helper()
+	pgtest.Eventually(tb, patience, func() error {
+		if n := s.pg.MustValue(tb, "postgres", "SELECT count(*) FROM pg_stat_activity WHERE usename = 'app' AND state <> 'idle'"); n != "0" {
+			return errors.New(n + " backends are not idle")
+		}
+		return nil
+	})
+}
+
+func TestDeadlocksOverShardsAreBroken(t *testing.T) {
+	t.Parallel()
+	ctx, stop := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer stop()
+	s := startShop(t, 2, "deadlock_timeout = \"200ms\"\n", "")
+	keys := s.keysOf(ctx, t)
+	older, younger := s.Connect(ctx, "shop", "app"), s.Connect(ctx, "shop", "app")
+	mustRun(ctx, t, older, "BEGIN")
+	mustRun(ctx, t, older, update(keys["a"]))
+	mustRun(ctx, t, younger, "BEGIN")
+	mustRun(ctx, t, younger, update(keys["b"]))
+	first := background(func() error { _, err := run(ctx, older, update(keys["b"])); return err })
+	second := background(func() error { _, err := run(ctx, younger, update(keys["a"])); return err })
+	pe := wantError(t, result(ctx, t, second), "40P01", "deadlock detected")
+	if !strings.Contains(pe.Detail, `shard "a"`) || !strings.Contains(pe.Detail, `shard "b"`) {
+		t.Errorf("detail %q does not name the shards", pe.Detail)
+	}
+	mustRun(ctx, t, younger, "ROLLBACK")
+	if err := result(ctx, t, first); err != nil {
+		t.Fatal(err)
+	}
+	mustRun(ctx, t, older, "COMMIT")
+	if got := mustRun(ctx, t, younger, fmt.Sprintf("SELECT name FROM customers WHERE id = %d", keys["b"])); got != "x!" {
+		t.Errorf("the survivor's row is %q, want x!", got)
+	}
+	s.atRest(t)
+}
+
+func TestCancelReachesEveryShard(t *testing.T) {
+	t.Parallel()
+	ctx, stop := context.WithTimeout(context.Background(), time.Minute)
+	defer stop()
+	s := startShop(t, 3, "", "")
+	keys := s.keysOf(ctx, t)
+	holder := s.Connect(ctx, "shop", "app")
+	c := s.Connect(ctx, "shop", "app")
+	mustRun(ctx, t, holder, "BEGIN")
+	for _, key := range keys {
+		mustRun(ctx, t, holder, update(key))
+	}
+	for name, sql := range map[string]string{"a write": "UPDATE customers SET name = 'y'", "a read": "SELECT id FROM customers FOR UPDATE"} {
+		for _, block := range []bool{false, true} {
+			if block {
+				mustRun(ctx, t, c, "BEGIN")
+			}
+			done := background(func() error { _, err := run(ctx, c, sql); return err })
+			pgtest.Eventually(t, patience, func() error {
+				if n := s.pg.MustValue(t, "postgres", "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"); n != "3" {
+					return errors.New(n + " backends wait")
+				}
+				return nil
+			})
+			if err := c.PgConn().CancelRequest(ctx); err != nil {
+				t.Fatal(err)
+			}
+			err := result(ctx, t, done)
+			if codeOf(err) != "57014" {
+				t.Errorf("%s: %v, want 57014", name, err)
+			}
+			if block {
+				mustRun(ctx, t, c, "ROLLBACK")
+			}
+		}
+	}
+	mustRun(ctx, t, holder, "COMMIT")
+	s.atRest(t)
+}
+
+func TestALimitAtTheSecondShardIsAnErrorOfTheTransaction(t *testing.T) {
+	t.Parallel()
+	ctx, stop := context.WithTimeout(context.Background(), time.Minute)
+	defer stop()
+	s := startShop(t, 2, "query_wait_timeout = 1\n", "pool_size = 1")
+	keys := s.keysOf(ctx, t)
+	holder, c := s.Connect(ctx, "shop", "app"), s.Connect(ctx, "shop", "app")
+	mustRun(ctx, t, holder, "BEGIN")
+	mustRun(ctx, t, holder, update(keys["b"]))
+	mustRun(ctx, t, c, "BEGIN")
+	mustRun(ctx, t, c, update(keys["a"]))
+	_, err := run(ctx, c, update(keys["b"]))
+	pe := wantError(t, err, "57014", "query_wait_timeout")
+	if pe.Severity != "ERROR" || !strings.Contains(pe.Message, `shard "b"`) {
+		t.Errorf("%s %q, want an ERROR that names the shard", pe.Severity, pe.Message)
+	}
+	if c.PgConn().TxStatus() != 'E' {
+		t.Errorf("the status is %c, want E", c.PgConn().TxStatus())
+	}
+	mustRun(ctx, t, c, "ROLLBACK")
+	mustRun(ctx, t, c, update(keys["a"]))
+	mustRun(ctx, t, holder, "COMMIT")
+	s.atRest(t)
+}
+
+func TestNothingIsLeftOfASessionThatEnds(t *testing.T) {
+	t.Parallel()
+	ctx, stop := context.WithTimeout(context.Background(), time.Minute)
+	defer stop()
+	s := startShop(t, 3, "", "pool_size = 2")
+	keys := s.keysOf(ctx, t)
+	for name, end := range map[string]func(id string){
+		"it disconnects": nil,
+		"KILL":           func(id string) { s.Admin("KILL_CLIENT " + id) },
+	} {
+		for range 4 { // more than there are servers
+			c := s.Connect(ctx, "shop", "app", "application_name=victim")
+			mustRun(ctx, t, c, "BEGIN")
+			for _, key := range keys {
+				mustRun(ctx, t, c, update(key))
+			}
+			if end == nil {
+				_ = c.Close(ctx)
+			} else {
+				end(s.row("CLIENTS", "application_name=victim")["id"])
+				if _, err := run(ctx, c, "SELECT 1"); err == nil {
+					t.Errorf("%s: the session goes on", name)
+				}
+			}
+			s.atRest(t)
+		}
+	}
+	// The server of a shard that is not linked dies while the client is silent.
+	c := s.Connect(ctx, "shop", "app")
+	mustRun(ctx, t, c, "BEGIN")
+	mustRun(ctx, t, c, update(keys["a"]))
+	mustRun(ctx, t, c, update(keys["b"]))
+	s.pg.MustExec(t, "postgres", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'shop_a' AND usename = 'app'")
+	pgtest.Eventually(t, patience, func() error {
+		if n := s.pg.MustValue(t, "postgres", "SELECT count(*) FROM pg_stat_activity WHERE datname = 'shop_a' AND usename = 'app'"); n != "0" {
+			return errors.New("it is still there")
+		}
+		return nil
+	})
+	if _, err := run(ctx, c, "COMMIT"); codeOf(err) != "08006" && codeOf(err) != "40000" {
+		t.Errorf("COMMIT behind a lost shard: %v", err)
+	}
+	if got := s.pg.MustValue(t, "shop_b", fmt.Sprintf("SELECT name FROM customers WHERE id = %d", keys["b"])); got != "x" {
+		t.Errorf("half of a transaction is committed: %q", got)
+	}
+	mustRun(ctx, t, c, update(keys["a"]))
+	s.atRest(t)
+}
+
+func TestPrepareTransactionWorksOnOneShard(t *testing.T) {
+	t.Parallel()
+	ctx, stop := context.WithTimeout(context.Background(), time.Minute)
+	defer stop()
+	s := startShop(t, 2, "", "")
+	keys := s.keysOf(ctx, t)
+	c := s.Connect(ctx, "shop", "app")
+	mustRun(ctx, t, c, "BEGIN")
+	mustRun(ctx, t, c, update(keys["a"]))
+	mustRun(ctx, t, c, "PREPARE TRANSACTION 'mine'")
+	_, err := run(ctx, c, "COMMIT PREPARED 'mine'")
+	wantError(t, err, "0A000", "not known which shard")
+	mustRun(ctx, t, c, "/* shard=a */ COMMIT PREPARED 'mine'")
+	if got := mustRun(ctx, t, c, fmt.Sprintf("SELECT name FROM customers WHERE id = %d", keys["a"])); got != "x!" {
+		t.Errorf("the row is %q, want x!", got)
+	}
+	mustRun(ctx, t, c, "BEGIN")
+	mustRun(ctx, t, c, update(keys["a"]))
+	mustRun(ctx, t, c, update(keys["b"]))
+	_, err = run(ctx, c, "PREPARE TRANSACTION 'both'")
+	wantError(t, err, "0A000", "several shards")
+	mustRun(ctx, t, c, "ROLLBACK")
+	mustRun(ctx, t, c, "BEGIN")
+	mustRun(ctx, t, c, update(keys["a"]))
+	_, err = run(ctx, c, "PREPARE TRANSACTION 'pgdrover/x/a/b'")
+	wantError(t, err, "42939", "own")
+	mustRun(ctx, t, c, "ROLLBACK")
+	s.atRest(t)
+}

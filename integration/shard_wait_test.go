@@ -76,14 +76,16 @@ func TestCancelReachesEveryShard(t *testing.T) {
 	ctx, stop := context.WithTimeout(context.Background(), time.Minute)
 	defer stop()
 	s := startShop(t, 3, "", "")
-	keys := s.keysOf(ctx, t)
-	holder := s.Connect(ctx, "shop", "app")
 	c := s.Connect(ctx, "shop", "app")
-	mustRun(ctx, t, holder, "BEGIN")
-	for _, key := range keys {
-		mustRun(ctx, t, holder, update(key))
+	for _, db := range s.databases() {
+		holder, err := s.pg.Connect(ctx, db)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = holder.Close(context.Background()) })
+		mustRun(ctx, t, holder, "BEGIN; LOCK TABLE customers")
 	}
-	for name, sql := range map[string]string{"a write": "UPDATE customers SET name = 'y'", "a read": "SELECT id FROM customers FOR UPDATE"} {
+	for name, sql := range map[string]string{"a write": "UPDATE customers SET name = 'y'", "a read": "SELECT id FROM customers"} {
 		for _, block := range []bool{false, true} {
 			if block {
 				mustRun(ctx, t, c, "BEGIN")
@@ -99,7 +101,7 @@ func TestCancelReachesEveryShard(t *testing.T) {
 				t.Fatal(err)
 			}
 			err := result(ctx, t, done)
-			if codeOf(err) != "57014" {
+			if !strings.HasPrefix(codeOf(err), "57014") {
 				t.Errorf("%s: %v, want 57014", name, err)
 			}
 			if block {
@@ -107,7 +109,6 @@ func TestCancelReachesEveryShard(t *testing.T) {
 			}
 		}
 	}
-	mustRun(ctx, t, holder, "COMMIT")
 	s.atRest(t)
 }
 
@@ -175,7 +176,7 @@ func TestNothingIsLeftOfASessionThatEnds(t *testing.T) {
 		}
 		return nil
 	})
-	if _, err := run(ctx, c, "COMMIT"); codeOf(err) != "08006" && codeOf(err) != "40000" {
+	if _, err := run(ctx, c, "COMMIT"); !strings.HasPrefix(codeOf(err), "08006") && !strings.HasPrefix(codeOf(err), "40000") {
 		t.Errorf("COMMIT behind a lost shard: %v", err)
 	}
 	if got := s.pg.MustValue(t, "shop_b", fmt.Sprintf("SELECT name FROM customers WHERE id = %d", keys["b"])); got != "x" {

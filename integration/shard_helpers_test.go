@@ -28,8 +28,14 @@ type shop struct {
 // startShop starts a shop with n shards, which are databases of one cluster.
 func startShop(tb testing.TB, n int, settings, inDB string) *shop {
 	tb.Helper()
+	return startShopWith(tb, n, settings, inDB)
+}
+
+// startShopWith is startShop with options for the cluster.
+func startShopWith(tb testing.TB, n int, settings, inDB string, more ...pgtest.Option) *shop {
+	tb.Helper()
 	dbs := []pgtest.Option{pgtest.WithAuth("trust"), pgtest.WithSetting("max_prepared_transactions", "50"), pgtest.WithSetting("max_connections", "200")}
-	pg := pgtest.Start(tb, dbs...)
+	pg := pgtest.Start(tb, append(dbs, more...)...)
 	s := &shop{pg: pg}
 	pg.MustExec(tb, "postgres", "CREATE ROLE app LOGIN")
 	var toml strings.Builder

@@ -247,7 +247,8 @@ func (p *Pooler) sweepIdleDatabases(pools []*pool) {
 			continue
 		}
 		forced := pl.db.conf.Load().User != "" && min > 0
-		if set.PoolIdleTimeout > 0 && !forced && t-empty >= int64(set.PoolIdleTimeout) {
+		known := pl.key.shard != "" && pl.db.clients.Load() > 0 // sessions know the pools of every shard
+		if set.PoolIdleTimeout > 0 && !forced && !known && t-empty >= int64(set.PoolIdleTimeout) {
 			p.dropPool(pl, "pool_idle_timeout")
 		}
 	}

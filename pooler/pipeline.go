@@ -30,7 +30,6 @@ type extended struct {
 type unitStmt struct {
 	name []byte
 	prep *shard.Prepared
-	body []byte
 }
 
 // portal is what a Bind has made.
@@ -39,7 +38,6 @@ type portal struct {
 	prep  *shard.Prepared
 	parse []byte // text and parameter types of its statement
 	bind  []byte // of the Bind behind the names
-	done  bool
 }
 
 // routeUnit takes messages of the extended protocol to where they belong. Mostly that is one shard, which gets them as they are.
@@ -65,7 +63,7 @@ func (c *client) routeUnit(stop int) error {
 	case err == nil && !alone && behind && !r.tx.open:
 		err = c.errHeld(at)
 		fallthrough
-	case err != nil && (len(r.unit) == 0 && len(r.inUnit) == 0 || behind && !r.tx.open):
+	case err != nil && (len(r.unit) == 0 && len(r.inUnit) == 0 && !isSyntax(err) || behind && !r.tx.open):
 		r.unit = r.unit[:0]
 		return c.reject(stop, err)
 	case err == nil && alone:
@@ -550,6 +548,12 @@ func (u *pipeline) parse(body []byte) error {
 	c.pool.counters.ClientParses.Add(1)
 	// The plan itself is made again when it is needed, of a text that stays: this one is in a buffer.
 	prep, err := u.planner.Prepare(context.Background(), c.router.plannedE, textOf(rest), c.router.typesOf(rest))
+	if isSyntax(err) {
+		if err := u.flush(); err != nil {
+			return err
+		}
+		return c.askParse(err, string(rest))
+	}
 	if err != nil {
 		return c.inFailure(err)
 	}

@@ -217,7 +217,7 @@ func (c *client) routeQuery(stop int) error {
 	}
 	stmts, err := p.AppendQuery(context.Background(), c.router.stmts[:0], c.environment(), text)
 	if err != nil {
-		return c.reject(stop, c.inFailure(err))
+		return c.rejectText(stop, err, text)
 	}
 	if cap(stmts) <= maxKeptStatements {
 		c.router.stmts = stmts

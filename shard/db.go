@@ -225,7 +225,7 @@ func (db *DB) Prepare(ctx context.Context, env Env, text []byte, paramTypes []ui
 		p.shape = &shape{static: true, plan: Plan{Kind: Command, Control: Empty, Limit: -1}}
 		return p, nil
 	case len(f.Statements) > 1:
-		return nil, &Error{Code: codeSyntax, Message: "cannot insert multiple commands into a prepared statement"}
+		return nil, &Error{Code: codeSyntax, Message: "cannot insert multiple commands into a prepared statement", Construct: RefuseSyntax}
 	}
 	s := &f.Statements[0]
 	p.hint = s.Hint

@@ -155,6 +155,10 @@ func (db *DB) rowForm(ctx context.Context, env *Env, w *workspace, text []byte, 
 		if k.cell < 0 && src.kind == sourceLiteral {
 			return nil
 		}
+		// A constant that was not lifted is part of this row's shape, but the signature leaves literals out: other rows differ.
+		if src.kind == sourceFixed && slices.ContainsFunc(w.cells, func(c sqlparse.Cell) bool { return c.Kind == sqlparse.CellLiteral }) {
+			return nil
+		}
 		form.keys = append(form.keys, k)
 	}
 	return form

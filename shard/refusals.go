@@ -38,6 +38,7 @@ const (
 // The names of refusals, as Error.Construct has them.
 const (
 	RefuseSyntax         = "syntax"
+	RefuseNewer          = "newer grammar"
 	RefuseComplex        = "complexity"
 	RefuseEncoding       = "client encoding"
 	RefuseNode           = "unknown construct"
@@ -120,13 +121,14 @@ var refusals = [...]refusal{
 		"Change the table, or accept it by its name in waive.",
 	},
 	{RefuseSyntax, codeSyntax, "%s", "", ""},
+	{RefuseNewer, codeNotSupported, "the servers understand this statement, the router's grammar (PostgreSQL 16) does not", "It was parsed by a shard, and not run: nobody has seen which tables it needs.", hintShard},
 	{RefuseComplex, codeTooComplex, "%s", "", hintShard},
 	{RefuseEncoding, codeNotSupported, "text that is not UTF-8 cannot be routed", "The statement is not valid UTF-8 or comes in another client encoding.", "Set client_encoding to UTF8, or send such values as parameters."},
 	{RefuseNode, codeNotSupported, "%s is not understood by the router", "What is not understood is not sent anywhere.", hintShard},
-	{RefuseRelation, codeUndefinedTable, "relation %s does not exist", "It is not in the catalog of the lead shard as it was read last.", "If it was created past pgdrover, run RELOAD on the admin database."},
+	{RefuseRelation, codeUndefinedTable, "relation %s does not exist", "It is in no catalog of the shards as they were read last.", "If it was created past pgdrover, run RELOAD on the admin database."},
 	{RefuseUnlisted, codeNotSupported, "table %s is listed nowhere, so that nobody knows which shard has its rows", "", "List it under a key or in reference_tables, or set default_shard."},
 	{RefuseColumn, codeNotSupported, "column %s cannot be resolved", "It is in none of the tables in reach, or in two of them, or it is a function call in disguise.", "Write it as table.column."},
-	{RefuseFunction, codeUndefinedFunc, "function %s does not exist", "It is not in the catalog of the lead shard as it was read last.", "If it was created past pgdrover, run RELOAD on the admin database."},
+	{RefuseFunction, codeUndefinedFunc, "function %s does not exist", "It is in no catalog of the shards as they were read last.", "If it was created past pgdrover, run RELOAD on the admin database."},
 	{RefuseReaches, codeNotSupported, "function %s may read or write tables that the statement does not show", "Its rows may be on another shard.", hintLocal},
 	{RefuseEffects, codeNotSupported, "function %s is about one server", "Its result, or what it does, is another one on every shard.", hintShard},
 	{RefuseSequence, codeNotSupported, "sequence function %s without a sharded table that is pinned to one shard", "Each shard has sequences of its own.", "Use pgdrover.next_id(), or name the shard with /* shard=name */."},
@@ -192,6 +194,9 @@ var refusals = [...]refusal{
 	{RefuseHintConflict, codeParameter, "the hint says shard %s, the statement's own key another one", "", "Take away the hint or the condition."},
 	{RefuseParameter, codeUndefinedParam, "there is no parameter %s", "", ""},
 }
+
+// NewerGrammar is the refusal of a text that a server has parsed and the router cannot (Error.Construct was RefuseSyntax).
+func NewerGrammar() *Error { return refuse(RefuseNewer, "") }
 
 // refuse makes the error for a refusal. position is in bytes of the statement from 0, or -1.
 func refuse(name string, arg string) *Error {

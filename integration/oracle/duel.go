@@ -26,7 +26,6 @@ func (d *difference) Error() string { return d.kind + ": " + d.text }
 type duel struct {
 	sharded, plain *session
 	tally          *tally
-	history        []string // refusals of the unit that runs, for the report
 }
 
 // run does a unit on both sides and returns the first difference, nil if there is none. Both sides are outside of a transaction

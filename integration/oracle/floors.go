@@ -7,17 +7,17 @@ import (
 )
 
 // enough is how many statements of a construct must have run before its share counts.
-const enough = 60
+const enough = 150
 
 // floors are the shares, in percent, of statements of a construct that must be answered when they have the sharding key at the top.
 // What is not listed must reach defaultFloor. A construct whose statements are taken apart by the rows of several shards has no key
 // there and no floor, but "scan": what needs no more than to be sent one after the other.
 var floors = map[string]int{
 	"INSERT SELECT":          30,
-	"WITH":                   80,
-	"CTE":                    80,
-	"CTE that hides a table": 80,
-	"recursive CTE":          80,
+	"WITH":                   70,
+	"CTE":                    70,
+	"CTE that hides a table": 70,
+	"recursive CTE":          70,
 	"write in WITH":          60,
 	"INSERT of many rows":    75,
 	"INSERT":                 80,
@@ -28,7 +28,7 @@ var floors = map[string]int{
 	"single table write":     60,
 }
 
-const defaultFloor = 88
+const defaultFloor = 80
 
 // restFloors are floors of statements without a key at the top.
 var restFloors = map[string]int{"scan": 55, "transaction command": 99, "all": 25}

@@ -50,13 +50,25 @@ var tables = makeTables()
 func makeTables() []*table {
 	list := []*table{
 		{name: "customers", family: "customer", key: []string{"id"}, primary: []string{"id"}, rows: 60, columns: []column{
-			{name: "id", kind: kInt8}, {name: "name", kind: kText, null: true}, {name: "country", kind: kText, null: true}, {name: "region", kind: kInt4, null: true, small: true},
-			{name: "score", kind: kNumeric, null: true, as: "numeric(12,2)"}, {name: "born", kind: kDate, null: true}, {name: "vip", kind: kBool, null: true}, {name: "email", kind: kVarchar, null: true},
-			{name: "tags", kind: kTexts, null: true}, {name: "meta", kind: kJSONB, null: true}, {name: "parent_id", kind: kInt8, null: true},
+			{name: "id", kind: kInt8},
+			{name: "name", kind: kText, null: true},
+			{name: "country", kind: kText, null: true},
+			{name: "region", kind: kInt4, null: true, small: true},
+			{name: "score", kind: kNumeric, null: true, as: "numeric(12,2)"},
+			{name: "born", kind: kDate, null: true},
+			{name: "vip", kind: kBool, null: true},
+			{name: "email", kind: kVarchar, null: true},
+			{name: "tags", kind: kTexts, null: true},
+			{name: "meta", kind: kJSONB, null: true},
+			{name: "parent_id", kind: kInt8, null: true},
 		}},
 		{name: "orders", family: "customer", key: []string{"customer_id"}, primary: []string{"customer_id", "id"}, rows: 90, columns: []column{
-			{name: "customer_id", kind: kInt8}, {name: "id", kind: kInt8}, {name: "total", kind: kNumeric, null: true, as: "numeric(12,2)"}, {name: "note", kind: kText, null: true},
-			{name: "status", kind: kInt2, null: true, small: true}, {name: "placed", kind: kTimestamp, null: true},
+			{name: "customer_id", kind: kInt8},
+			{name: "id", kind: kInt8},
+			{name: "total", kind: kNumeric, null: true, as: "numeric(12,2)"},
+			{name: "note", kind: kText, null: true},
+			{name: "status", kind: kInt2, null: true, small: true},
+			{name: "placed", kind: kTimestamp, null: true},
 		}},
 		{name: "order_items", family: "customer", key: []string{"customer_id"}, primary: []string{"customer_id", "order_id", "line"}, rows: 120, columns: []column{
 			{name: "customer_id", kind: kInt8}, {name: "order_id", kind: kInt8}, {name: "line", kind: kInt4, small: true}, {name: "sku", kind: kText, null: true}, {name: "qty", kind: kInt4, null: true, small: true},

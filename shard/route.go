@@ -62,6 +62,10 @@ func (db *DB) Route(ctx context.Context, env Env, text []byte) ([]RouteRow, erro
 			}
 			rows = append(rows, row)
 		}
+		if move := s.Plan.Move; move != nil {
+			row.Shard, row.Text = db.m.Shards()[parts[0].Shard], string(move.Insert)
+			rows = append(rows, row)
+		}
 	}
 	return rows, nil
 }

@@ -53,6 +53,7 @@ func (db *DB) longInsert(ctx context.Context, env *Env, w *workspace, s *sqlpars
 	var all []rowValue // of all rows, so that they are allocated at once
 	forms := map[string]*rowForm{}
 	seen := map[int]bool{}
+	columnOf := map[int]int{} // of a parameter that is a value by itself, from 1
 	var signature []byte
 	for _, row := range v.Rows {
 		w.cells = sqlparse.Cells(w.cells[:0], text, row, backslashes)
@@ -60,12 +61,12 @@ func (db *DB) longInsert(ctx context.Context, env *Env, w *workspace, s *sqlpars
 		for i := range w.cells {
 			c := &w.cells[i]
 			if c.Kind == sqlparse.CellParameter {
-				// A parameter that the server gives a type must be used once, or its type depends on another row.
+				// A parameter that the server gives a type must be used once, or for one column only, or its type depends on another row.
 				declared := c.Parameter <= len(params) && params[c.Parameter-1] != 0 && params[c.Parameter-1] != oidUnknown
-				if seen[c.Parameter] && !declared {
+				if seen[c.Parameter] && !declared && columnOf[c.Parameter] != i+1 {
 					return nil
 				}
-				seen[c.Parameter] = true
+				seen[c.Parameter], columnOf[c.Parameter] = true, i+1
 			}
 			if c.Kind == sqlparse.CellOther && !simple && !parametersOnce(text[c.Start:c.End], seen, backslashes) {
 				return nil

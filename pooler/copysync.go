@@ -1,5 +1,10 @@
 package pooler
 
+import (
+	"errors"
+	"os"
+)
+
 // A COPY from the client in the extended protocol swallows the Syncs that are sent behind its Execute, as libpq's is, if it reads
 // any data. If it fails before that (a trigger, a permission of a partition), each of them has an answer of its own. From
 // outside the two cannot be told apart when the error comes; client.maybe counts the answers that may still come.
@@ -16,7 +21,7 @@ func (c *client) awaitSyncs() error {
 		return err
 	}
 	var fail error
-	err := s.conn.loop(func() bool {
+	step := func() bool {
 		n, more, err := s.conn.read(c.sin.room())
 		if err == errWouldBlock {
 			return false
@@ -41,10 +46,26 @@ func (c *client) awaitSyncs() error {
 			}
 		}
 		return done
-	})
-	c.sin.rest()
-	if err != nil {
-		return err
 	}
-	return fail
+	for {
+		err := s.conn.loop(step)
+		if err == nil {
+			c.sin.rest()
+			return fail
+		}
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			return err
+		}
+		if c.duplex == nil {
+			if err := c.interruptedRelay(); err != nil {
+				return err
+			}
+			continue
+		}
+		// This is pump's goroutine, which leaves the reasons to the session's.
+		if reason(c.reasons.Load())&reasonKill != 0 || c.stopping.Load() {
+			return errStopped
+		}
+		s.conn.resume()
+	}
 }

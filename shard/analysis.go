@@ -36,16 +36,18 @@ type analysis struct {
 	paramUses map[int32]*paramUse
 	aggregate int // depth of aggregate calls
 
-	shards       []int  // shards that the statement must run on: single tables, locks
-	catalogs     bool   // it reads catalogs, which are asked of the catalog shard
-	pinned       *Error // it must be pinned to one shard by a sharded table
-	one          *Error // it must run on one shard
-	moving       string // what makes it differ from run to run or shard to shard, "" if nothing does
-	writes       bool
-	referenceTo  *rel // the reference table that it writes
-	inserts      []*insertFact
-	keySets      []keySet
-	rows         bool
+	shards      []int  // shards that the statement must run on: single tables, locks
+	catalogs    bool   // it reads catalogs, which are asked of the catalog shard
+	pinned      *Error // it must be pinned to one shard by a sharded table
+	one         *Error // it must run on one shard
+	moving      string // what makes it differ from run to run or shard to shard, "" if nothing does
+	writes      bool
+	referenceTo *rel // the reference table that it writes
+	inserts     []*insertFact
+	keySets     []keySet
+	rows        bool
+	// padded: a column may be NULL in the result though it never is in its table: outer joins and grouping sets put NULL in its place.
+	padded       bool
 	valuesInsert bool           // there is an INSERT … VALUES
 	update1      *pg.UpdateStmt // the statement, if it is an UPDATE
 	// returningParams says that RETURNING has a parameter.

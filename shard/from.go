@@ -258,6 +258,7 @@ func (a *analysis) join(n *pg.JoinExpr, s *scope) fromResult {
 	r := a.fromItem(n.GetRarg(), s)
 	s.items = outside
 
+	a.padded = a.padded || n.GetJointype() != pg.JoinType_JOIN_INNER
 	f := fromResult{targets: append(append(relSet{}, l.targets...), r.targets...)}
 	var targets relSet
 	switch n.GetJointype() {

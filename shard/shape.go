@@ -119,6 +119,7 @@ func (a *analysis) finish(sh *shape, counts map[protoreflect.Name]int, q *query)
 		planOf[r] = len(sh.rels)
 		sh.rels = append(sh.rels, relPlan{table: r.table, name: r.name, combos: combos(r)})
 	}
+	a.padded = a.padded || counts["GroupingSet"] > 0
 	for _, f := range a.inserts {
 		sh.inserts = append(sh.inserts, a.insertPlan(f))
 	}
@@ -268,6 +269,7 @@ func (a *analysis) insertPlan(f *insertFact) insertPlan {
 		p.into = make([]*pin, len(f.terms))
 		for k := range p.into {
 			switch {
+			case f.terms[k] != nil && a.padded: // its pin says nothing of the NULLs
 			case f.terms[k] != nil && len(f.terms[k].pins) > 0:
 				p.into[k] = f.terms[k].pins[0]
 			case f.terms[k] == nil && f.sources[k].kind != sourceNone:

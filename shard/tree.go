@@ -119,7 +119,7 @@ func checkTree(m protoreflect.Message, counts map[protoreflect.Name]int) *Error 
 	if !ok {
 		return refuse(RefuseNode, string(name))
 	}
-	if counted[name] {
+	if counted[name] || name == "GroupingSet" {
 		counts[name]++
 	}
 	var bad *Error

@@ -105,6 +105,7 @@ type client struct {
 	leave    []func() // see onLeave
 	relayErr error    // how the last read of the server ended
 	closed   bool
+	parting  bool // finish says the last words, which no interrupt may cut short
 	stepFn   func() bool
 	relayFn  func() bool
 
@@ -179,7 +180,9 @@ func (c *client) interrupt(r reason) {
 		if f := c.fanned.Load(); f != nil && kill {
 			f.interrupt()
 		}
-		c.conn.interrupt(kill)
+		if !c.parting {
+			c.conn.interrupt(kill)
+		}
 		if c.srv != nil {
 			c.srv.conn.interrupt(kill)
 		}
@@ -348,6 +351,9 @@ func (c *client) linked() bool {
 // finish tells the client why, if there is something to tell, and lets go of everything.
 func (c *client) finish(err error) {
 	c.stopDuplex()
+	c.mu.Lock()
+	c.parting = true
+	c.mu.Unlock()
 	var f fatalError
 	if errors.As(err, &f) {
 		if c.sbody == 0 && !c.mute { // otherwise the client is in the middle of a message

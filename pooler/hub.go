@@ -171,20 +171,10 @@ func (h *hub) run() {
 
 // open logs in to the server, within the limits that span pools.
 func (h *hub) open() (*server, error) {
-	p := h.pool
-	if !p.p.ledger.take(p) {
-		p.p.evictFor(p)
-		if !p.p.ledger.take(p) {
-			return nil, fmt.Errorf("%s is reached", p.p.ledger.over(p))
-		}
-	}
-	s, err := p.p.openServer(p)
+	s, err := h.pool.openOwn()
 	if err != nil {
-		p.p.ledger.give(p)
 		return nil, err
 	}
-	s.state.Store(serverActive)
-	s.linkedAt.Store(now())
 	if h.encoding != "" {
 		err = s.exchange(query(setQuery, []string{"client_encoding"}, []*string{&h.encoding}), syncTimeout, nil)
 	}

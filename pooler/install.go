@@ -144,7 +144,7 @@ func guardKeys(m *shard.Map) []catalog.GuardKey {
 }
 
 func (p *Pooler) installOn(ctx context.Context, d *database, as string, w *shardSQL) error {
-	s, err := p.findPool(d, w.shard, as, "none").openOwn(ctx)
+	s, err := p.findPool(d, w.shard, as, "none").openOwn()
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"pgdrover/internal/sqlparse"
+
 	"pgdrover/internal/config"
 )
 
@@ -85,7 +87,7 @@ func listenCommands(verb string, channels []string) string {
 	var b strings.Builder
 	for _, n := range channels {
 		b.WriteString(verb)
-		b.WriteString(`"` + strings.ReplaceAll(n, `"`, `""`) + `";`)
+		b.WriteString(sqlparse.QuoteIdent(n) + ";")
 	}
 	return b.String()
 }

@@ -161,17 +161,5 @@ func unplaced(err error) error {
 	if !errors.As(err, &se) || se.Field('P') == "" {
 		return err
 	}
-	out := *se
-	out.Body, out.Fields = nil, nil
-	for _, f := range se.Fields {
-		if f.Code == 'P' {
-			continue
-		}
-		out.Fields = append(out.Fields, f)
-		out.Body = append(out.Body, f.Code)
-		out.Body = append(out.Body, f.Value...)
-		out.Body = append(out.Body, 0)
-	}
-	out.Body = append(out.Body, 0)
-	return &out
+	return withPosition(se, "")
 }

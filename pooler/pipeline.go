@@ -181,15 +181,11 @@ func (u *pipeline) parse(body []byte) error {
 // refresh has what comes next planned with what a statement before it has changed.
 func (u *pipeline) refresh() error {
 	c := u.c
-	r := c.router
 	p, err := c.planner()
 	if err != nil {
 		return err
 	}
-	if env := c.environment(); r.planned != p || r.plannedE != env {
-		r.prepared, r.unnamed, r.again = nil, nil, nil
-		r.planned, r.plannedE = p, env
-	}
+	c.router.planWith(p, c.environment())
 	u.planner = p
 	return nil
 }

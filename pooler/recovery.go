@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"pgdrover/internal/sqlparse"
+
 	"pgdrover/internal/catalog"
 )
 
@@ -152,7 +154,7 @@ func (p *Pooler) finish(d *database, g gid, owner string) error {
 	if committed {
 		verb = "COMMIT PREPARED "
 	}
-	_, err = p.askOwn(d, g.shard, 'I', appendQuery(nil, "SET ROLE "+quoteIdent(owner)), appendQuery(nil, verb+quoteLiteral(g.of(g.shard))))
+	_, err = p.askOwn(d, g.shard, 'I', appendQuery(nil, "SET ROLE "+sqlparse.QuoteIdent(owner)), appendQuery(nil, verb+sqlparse.QuoteLiteral(g.of(g.shard))))
 	p.log.Info().Err(err).Str("database", d.name).Str("transaction", g.of(g.shard)).Msg("recovery: " + strings.TrimSpace(verb))
 	return err
 }
@@ -235,7 +237,7 @@ func (p *Pooler) askOwn(d *database, name string, tx byte, msgs ...[]byte) ([][]
 	if user == "" {
 		return nil, errNoRecovery
 	}
-	s, err := p.findPool(d, name, user, "none").openOwn(p.ctx)
+	s, err := p.findPool(d, name, user, "none").openOwn()
 	if err != nil {
 		return nil, err
 	}
@@ -268,7 +270,7 @@ func (p *Pooler) askOwn(d *database, name string, tx byte, msgs ...[]byte) ([][]
 }
 
 // openOwn opens a server for ourselves, within the limits that span pools.
-func (pl *pool) openOwn(context.Context) (*server, error) {
+func (pl *pool) openOwn() (*server, error) {
 	if !pl.p.ledger.take(pl) {
 		pl.p.evictFor(pl)
 		if !pl.p.ledger.take(pl) {

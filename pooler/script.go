@@ -154,11 +154,19 @@ func shifted(se *connect.ServerError, chars int) *connect.ServerError {
 	if err != nil {
 		return se
 	}
+	return withPosition(se, strconv.Itoa(at+chars))
+}
+
+// withPosition returns se with another position, or without one for "".
+func withPosition(se *connect.ServerError, position string) *connect.ServerError {
 	out := *se
 	out.Body, out.Fields = nil, nil
 	for _, f := range se.Fields {
 		if f.Code == 'P' {
-			f.Value = strconv.Itoa(at + chars)
+			if position == "" {
+				continue
+			}
+			f.Value = position
 		}
 		out.Fields = append(out.Fields, f)
 		out.Body = append(out.Body, f.Code)

@@ -192,20 +192,15 @@ func errShardedReplication(database string) *Error {
 func shardError(shard string, err error) error {
 	var over sessionOver
 	var f fatalError
-	var e *Error
 	switch {
 	case errors.As(err, &over):
 		return err
-	case errors.As(err, &f):
-		e = f.e
-	case errors.As(err, &e):
-		return err
-	default:
+	case !errors.As(err, &f):
 		return err
 	}
-	out := *e
+	out := *f.e
 	out.Severity = "ERROR"
-	out.Message = fmt.Sprintf("shard %q: %s", shard, e.Message)
+	out.Message = fmt.Sprintf("shard %q: %s", shard, f.e.Message)
 	return &out
 }
 

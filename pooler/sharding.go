@@ -175,7 +175,7 @@ func home(m *shard.Map, n catalog.Name) int {
 
 // ownCatalog reads the catalogs of a shard over a connection of our own.
 func (pl *pool) ownCatalog() (*catalog.Catalog, error) {
-	s, err := pl.openOwn(pl.p.ctx)
+	s, err := pl.openOwn()
 	if err != nil {
 		return nil, catalogError(pl.key.shard, err)
 	}

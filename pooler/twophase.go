@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"pgdrover/internal/sqlparse"
+
 	"pgdrover/internal/catalog"
 	"pgdrover/internal/connect"
 )
@@ -86,7 +88,7 @@ func (c *client) twoPhaseReady(o *leg) error {
 				return err
 			}
 		}
-		ask := catalog.TwoPhaseMissing + fmt.Sprintf(recoveryMissing, strings.ReplaceAll(recovery, "'", "''"), quoteLiteral(recovery))
+		ask := catalog.TwoPhaseMissing + fmt.Sprintf(recoveryMissing, strings.ReplaceAll(recovery, "'", "''"), sqlparse.QuoteLiteral(recovery))
 		err := o.srv.exchangeIn('T', appendQuery(nil, ask), syncTimeout, func(typ byte, body []byte) error {
 			if f, err := dataRow(body); typ == 'D' && err == nil && len(f) == 1 && f[0] != nil {
 				missing = append(missing, *f[0])
@@ -106,7 +108,7 @@ func (c *client) twoPhaseReady(o *leg) error {
 		return &Error{
 			Severity: "ERROR", Code: "0A000", Message: fmt.Sprintf("shard %q cannot take part in a transaction that writes to several shards", o.pool.key.shard),
 			Detail: strings.ToUpper(missing[0][:1]) + missing[0][1:] + strings.Join(append([]string{""}, missing[1:]...), "; ") + ".",
-			Hint:   fmt.Sprintf("ALTER DATABASE %s INSTALL TWO PHASE FOR %s on the admin database installs it; SHOW TWO_PHASE ON DATABASE %[1]s FOR %[2]s prints the SQL for every shard.", quoteIdent(c.db.name), quoteIdent(o.pool.key.user)),
+			Hint:   fmt.Sprintf("ALTER DATABASE %s INSTALL TWO PHASE FOR %s on the admin database installs it; SHOW TWO_PHASE ON DATABASE %[1]s FOR %[2]s prints the SQL for every shard.", sqlparse.QuoteIdent(c.db.name), sqlparse.QuoteIdent(o.pool.key.user)),
 		}
 	}
 	if !asOther {
@@ -195,7 +197,7 @@ func decide(writers []*leg) (decider *leg, others []*leg, err error) {
 func (c *client) prepareAll(g gid, legs []*leg) error {
 	errs := c.onLegs(legs, false, func(l *leg) error {
 		var err error
-		l.tag, err = l.say("PREPARE TRANSACTION " + quoteLiteral(g.of(l.pool.key.shard)))
+		l.tag, err = l.say("PREPARE TRANSACTION " + sqlparse.QuoteLiteral(g.of(l.pool.key.shard)))
 		c.p.point("prepared")
 		return err
 	})
@@ -229,7 +231,7 @@ func (c *client) prepareAll(g gid, legs []*leg) error {
 func (c *client) finishPrepared(g gid, legs []*leg, verb string) bool {
 	all := true
 	errs := c.onLegs(legs, true, func(l *leg) error {
-		text := verb + quoteLiteral(g.of(l.pool.key.shard))
+		text := verb + sqlparse.QuoteLiteral(g.of(l.pool.key.shard))
 		defer c.p.point("finished one")
 		return l.srv.ask(appendQuery(nil, text), nil)
 	})
@@ -245,7 +247,7 @@ func (c *client) finishPrepared(g gid, legs []*leg, verb string) bool {
 
 // forgetDecision removes a decision that is carried out on every shard. If that is lost in a crash, recovery does it again.
 func (s *server) forgetDecision(id string) {
-	text := "SET LOCAL synchronous_commit = off; SELECT pgdrover.forget(ARRAY[" + quoteLiteral(id) + "])"
+	text := "SET LOCAL synchronous_commit = off; SELECT pgdrover.forget(ARRAY[" + sqlparse.QuoteLiteral(id) + "])"
 	err := s.exchange(appendQuery(nil, text), syncTimeout, nil)
 	if err == nil {
 		return
@@ -277,15 +279,6 @@ func (c *client) abandonTwoPhase(g gid, prepared []*leg, l *leg, tag string, err
 	return c.commitRefused(err)
 }
 
-// quoteLiteral is for names of our own, and those of shards.
-func quoteLiteral(s string) string {
-	q := "'" + strings.ReplaceAll(s, "'", "''") + "'"
-	if strings.Contains(q, `\`) {
-		q = " E" + strings.ReplaceAll(q, `\`, `\\`)
-	}
-	return q
-}
-
 // changesCatalog reports whether a command with this tag changes what plans are made with.
 func changesCatalog(tag string) bool {
 	for _, w := range [...]string{"CREATE", "ALTER", "DROP"} {
@@ -295,5 +288,3 @@ func changesCatalog(tag string) bool {
 	}
 	return false
 }
-
-func quoteIdent(s string) string { return `"` + strings.ReplaceAll(s, `"`, `""`) + `"` }

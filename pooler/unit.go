@@ -45,10 +45,7 @@ func (c *client) routeUnit(stop int) error {
 		return c.reject(stop, err)
 	}
 	r := c.router
-	if env := c.environment(); r.planned != p || r.plannedE != env {
-		r.prepared, r.unnamed, r.again = nil, nil, nil
-		r.planned, r.plannedE = p, env
-	}
+	r.planWith(p, c.environment())
 	behind := c.srv != nil && c.unsynced // Flush
 	if behind && c.replies.skipping {
 		if err := c.handle(stop); err != nil || c.duplex != nil {
@@ -84,6 +81,14 @@ func (c *client) routeUnit(stop int) error {
 	r.unit = r.unit[:0]
 	u := pipeline{c: c, planner: p}
 	return u.run(stop)
+}
+
+// planWith has what comes next planned by p in env. Plans that were made otherwise are of no use.
+func (r *router) planWith(p *planner, env shard.Env) {
+	if r.planned != p || r.plannedE != env {
+		r.prepared, r.unnamed, r.again = nil, nil, nil
+		r.planned, r.plannedE = p, env
+	}
 }
 
 // planUnit plans what is executed in a unit. alone says that one shard can do all of it, and r.unit is then what it does.

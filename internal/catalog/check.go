@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"pgdrover/internal/sqlparse"
 )
 
 // Check returns what stands between the tables of a database and its shard map, ordered by relation: constraints that stop being
@@ -111,7 +113,7 @@ func (k *checker) sharded(rel *Relation, p Placement) {
 			k.waivable(Problem{
 				Code: ProblemSequence, Relation: rel.Name, Object: col.Name,
 				Message: fmt.Sprintf("column %s of table %s %s, and each shard has a sequence of its own: its values are not unique over shards", col.Name, rel.Name, what),
-				Hint:    fmt.Sprintf("ALTER TABLE %s ALTER COLUMN %s SET DEFAULT pgdrover.next_id(), or waive %q.", quoteName(rel.Name), quoteIdent(col.Name), rel.Name.Name+"."+col.Name),
+				Hint:    fmt.Sprintf("ALTER TABLE %s ALTER COLUMN %s SET DEFAULT pgdrover.next_id(), or waive %q.", quoteName(rel.Name), sqlparse.QuoteIdent(col.Name), rel.Name.Name+"."+col.Name),
 			})
 		}
 	}
@@ -148,7 +150,7 @@ func (k *checker) keyColumn(rel *Relation, p Placement, i int, name string) {
 		k.waivable(Problem{
 			Code: ProblemKeyNullable, Relation: rel.Name, Object: name, Warning: true,
 			Message: fmt.Sprintf("column %s of table %s, which carries key %s, may be NULL", name, rel.Name, p.Key),
-			Hint:    fmt.Sprintf("ALTER TABLE %s ALTER COLUMN %s SET NOT NULL.", quoteName(rel.Name), quoteIdent(name)),
+			Hint:    fmt.Sprintf("ALTER TABLE %s ALTER COLUMN %s SET NOT NULL.", quoteName(rel.Name), sqlparse.QuoteIdent(name)),
 		})
 	}
 	switch {
@@ -164,7 +166,7 @@ func (k *checker) collation(rel *Relation, col *Column, why string) {
 	k.add(Problem{
 		Code: ProblemKeyCollation, Relation: rel.Name, Object: col.Name,
 		Message: fmt.Sprintf("collation %s of key column %s of table %s %s", col.Collation, col.Name, rel.Name, why),
-		Hint:    fmt.Sprintf("ALTER TABLE %s ALTER COLUMN %s TYPE %s COLLATE \"C\".", quoteName(rel.Name), quoteIdent(col.Name), col.TypeName),
+		Hint:    fmt.Sprintf("ALTER TABLE %s ALTER COLUMN %s TYPE %s COLLATE \"C\".", quoteName(rel.Name), sqlparse.QuoteIdent(col.Name), col.TypeName),
 	})
 }
 

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"pgdrover/internal/sqlparse"
+
 	"pgdrover/internal/config"
 )
 
@@ -130,7 +132,7 @@ func (k GuardKey) parentSQL() (string, error) {
 			name = fmt.Sprintf("k%d", i+1)
 		}
 		if k.Collation != "" && textual(t) {
-			t += " COLLATE " + quoteIdent(k.Collation)
+			t += " COLLATE " + sqlparse.QuoteIdent(k.Collation)
 		}
 		columns, names = append(columns, name+" "+t), append(names, name)
 	}
@@ -160,9 +162,9 @@ func (k GuardKey) checkSQL(shard string, t GuardTable) (string, error) {
 	columns := make([]string, len(t.Columns))
 	for i, c := range t.Columns {
 		// satisfies_hash_partition wants the key's very type; the cast of a column that has it already costs nothing.
-		columns[i] = fmt.Sprintf("%s::%s", quoteIdent(c), k.Types[i])
+		columns[i] = fmt.Sprintf("%s::%s", sqlparse.QuoteIdent(c), k.Types[i])
 		if k.Collation != "" && textual(k.Types[i]) && kind != config.BoundHash {
-			columns[i] = fmt.Sprintf("(%s COLLATE %s)", columns[i], quoteIdent(k.Collation))
+			columns[i] = fmt.Sprintf("(%s COLLATE %s)", columns[i], sqlparse.QuoteIdent(k.Collation))
 		}
 	}
 	var here, elsewhere []string
@@ -207,7 +209,7 @@ func (k GuardKey) checkSQL(shard string, t GuardTable) (string, error) {
 	}
 	notNull := make([]string, len(t.Columns))
 	for i, c := range t.Columns {
-		notNull[i] = quoteIdent(c) + " IS NOT NULL"
+		notNull[i] = sqlparse.QuoteIdent(c) + " IS NOT NULL"
 	}
 	cond = strings.Join(notNull, " AND ") + " AND (" + cond + ")"
 	if nulls != "" {
@@ -219,7 +221,7 @@ func (k GuardKey) checkSQL(shard string, t GuardTable) (string, error) {
 func anyIsNull(columns []string) string {
 	parts := make([]string, len(columns))
 	for i, c := range columns {
-		parts[i] = quoteIdent(c) + " IS NULL"
+		parts[i] = sqlparse.QuoteIdent(c) + " IS NULL"
 	}
 	return strings.Join(parts, " OR ")
 }
@@ -232,7 +234,7 @@ func (k GuardKey) bound(b config.Bound, columns []string) (cond string, null boo
 			return "", false, fmt.Errorf("modulus %d, remainder %d", b.Modulus, b.Remainder)
 		}
 		return fmt.Sprintf("pg_catalog.satisfies_hash_partition(%s::pg_catalog.regclass, %d, %d, %s)",
-			quoteLiteral(quoteName(k.table())), b.Modulus, b.Remainder, strings.Join(columns, ", ")), false, nil
+			sqlparse.QuoteLiteral(quoteName(k.table())), b.Modulus, b.Remainder, strings.Join(columns, ", ")), false, nil
 	case config.BoundList:
 		var values []string
 		for _, v := range b.In {
@@ -295,5 +297,5 @@ func (k GuardKey) side(values []config.BoundValue, columns []string, lower bool)
 }
 
 func (k GuardKey) literal(v config.BoundValue, i int) string {
-	return strings.TrimSpace(quoteLiteral(v.Text)) + "::" + k.Types[i]
+	return strings.TrimSpace(sqlparse.QuoteLiteral(v.Text)) + "::" + k.Types[i]
 }

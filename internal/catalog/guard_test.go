@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"pgdrover/internal/sqlparse"
+
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"pgdrover/internal/config"
@@ -100,7 +102,7 @@ func TestGuardIsThePartitionConstraint(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			db := strings.ReplaceAll(name, " ", "_")
-			c.MustExec(t, "postgres", `CREATE DATABASE `+quoteIdent(db))
+			c.MustExec(t, "postgres", `CREATE DATABASE `+sqlparse.QuoteIdent(db))
 			conn := connect(t, c.SocketDSN(db, pgtest.Superuser))
 			var columns, names []string
 			for i, typ := range test.columns {
@@ -159,7 +161,7 @@ func TestGuardIsThePartitionConstraint(t *testing.T) {
 func rowText(names []string) string {
 	parts := make([]string, len(names))
 	for i, n := range names {
-		parts[i] = fmt.Sprintf("quote_nullable(n.%s)", quoteIdent(n))
+		parts[i] = fmt.Sprintf("quote_nullable(n.%s)", sqlparse.QuoteIdent(n))
 	}
 	return strings.Join(parts, " || ',' || ")
 }
@@ -183,7 +185,7 @@ func boundSQL(b config.Bound) string {
 			if v.Word != "" {
 				s = append(s, v.Word)
 			} else {
-				s = append(s, quoteLiteral(v.Text))
+				s = append(s, sqlparse.QuoteLiteral(v.Text))
 			}
 		}
 		return "(" + strings.Join(s, ", ") + ")"

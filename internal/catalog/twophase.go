@@ -1,6 +1,10 @@
 package catalog
 
-import "fmt"
+import (
+	"fmt"
+
+	"pgdrover/internal/sqlparse"
+)
 
 // TwoPhaseSQL returns the SQL that lets the given application roles commit transactions over several shards, for a shard's
 // superuser, to run in one transaction on every shard; it can be run again. recovery is the role that pgdrover logs in with to finish
@@ -38,18 +42,18 @@ BEGIN
   IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname OPERATOR(pg_catalog.=) %[1]s::pg_catalog.name) THEN
     EXECUTE pg_catalog.format('CREATE ROLE %%I LOGIN', %[1]s::pg_catalog.text);
   END IF;
-END $pgdrover$`, quoteLiteral(recovery)),
-		`GRANT USAGE ON SCHEMA pgdrover TO ` + quoteIdent(recovery),
-		`GRANT SELECT, INSERT, DELETE ON pgdrover.decision TO ` + quoteIdent(recovery),
+END $pgdrover$`, sqlparse.QuoteLiteral(recovery)),
+		`GRANT USAGE ON SCHEMA pgdrover TO ` + sqlparse.QuoteIdent(recovery),
+		`GRANT SELECT, INSERT, DELETE ON pgdrover.decision TO ` + sqlparse.QuoteIdent(recovery),
 	}
 	for _, role := range applications {
 		if role == recovery {
 			continue
 		}
 		sql = append(sql,
-			`GRANT USAGE ON SCHEMA pgdrover TO `+quoteIdent(role),
-			`GRANT EXECUTE ON FUNCTION pgdrover.decide(text, text[]), pgdrover.forget(text[]) TO `+quoteIdent(role),
-			`GRANT `+quoteIdent(role)+` TO `+quoteIdent(recovery),
+			`GRANT USAGE ON SCHEMA pgdrover TO `+sqlparse.QuoteIdent(role),
+			`GRANT EXECUTE ON FUNCTION pgdrover.decide(text, text[]), pgdrover.forget(text[]) TO `+sqlparse.QuoteIdent(role),
+			`GRANT `+sqlparse.QuoteIdent(role)+` TO `+sqlparse.QuoteIdent(recovery),
 		)
 	}
 	return sql

@@ -227,3 +227,43 @@ func TestPipelineOfAClientThatReadsOnlyAtTheEnd(t *testing.T) {
 		})
 	}
 }
+
+// TestAnswersThatFillTheSocketsBeforeSync has a server say more than the sockets hold before the client asks for it: its Sync must not
+// wait for a server that waits to be read. Over a Unix socket nothing but a read lets such a server go on.
+func TestAnswersThatFillTheSocketsBeforeSync(t *testing.T) {
+	t.Parallel()
+	pg := pgtest.Start(t, pgtest.WithAuth("trust"))
+	unix := fmt.Sprintf("[databases.unix]\nhost = %q\nport = %d\ndbname = \"postgres\"\n", pg.SocketDir, pg.Port)
+	b := newPool(t, pg, "", "", unix)
+	for _, db := range []string{"db", "unix"} {
+		c := startRaw(t, b.Port, db, "postgres")
+		const rows = 60_000
+		c.write(encode(t, "P big SELECT repeat('x', 1000) FROM generate_series(1, "+strconv.Itoa(rows)+")", "B - big", "E -"))
+		pad := encode(t, "P - SELECT 1 /* "+strings.Repeat("p", 500)+" */")
+		c.write(bytes.Repeat(pad, 100)) // more than a buffer of the pooler's, which sends it on
+		pgtest.Eventually(t, patience, func() error {
+			if n := pg.MustValue(t, "postgres", "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'ClientWrite'"); n != "1" {
+				return fmt.Errorf("%s servers wait to be read", n)
+			}
+			return nil
+		})
+		c.write(encode(t, "S"))
+		got := 0
+		for {
+			typ, body, err := c.next()
+			if err != nil {
+				t.Fatalf("%s: after %d rows: %v", db, got, err)
+			}
+			if typ == 'D' {
+				got++
+			}
+			if typ == 'E' || typ == 'Z' {
+				if typ == 'E' || got != rows {
+					t.Errorf("%s: %d rows, then %s", db, got, describe(typ, body))
+				}
+				break
+			}
+		}
+		_ = c.nc.Close()
+	}
+}

@@ -48,7 +48,8 @@ func (c *client) relay() error {
 }
 
 // relayStep is called when the server may have something. The first call sends what the client has sent: the
-// answer cannot come before, so there is no need to try to read it.
+// answer cannot come before, so there is no need to try to read it, unless some of the unit was sent earlier: then
+// the server may already have said so much that it waits to be read, and nothing more of it would wake us.
 func (c *client) relayStep() bool {
 	s := c.srv
 	if len(c.send) > 0 {
@@ -64,9 +65,13 @@ func (c *client) relayStep() bool {
 			return true
 		}
 		if c.replies.empty() || !c.answers || c.body > 0 || c.copyIn || c.onlyOwn() {
+			c.early = c.early || !c.replies.empty()
 			return true // nothing to wait for yet
 		}
-		return false
+		if !c.early {
+			return false
+		}
+		c.early = false
 	}
 	for {
 		n, more, err := s.conn.read(c.sin.room())

@@ -39,6 +39,11 @@ var methods = [...]struct {
 	{"hba", MethodHBA, true, false},
 }
 
+// asksPassword reports whether the client is asked for a password or a proof of it.
+func (m Method) asksPassword() bool {
+	return m == MethodPlain || m == MethodMD5 || m == MethodSCRAM
+}
+
 // ParseMethod reads the value of auth_type. The error lists what is supported.
 func ParseMethod(s string) (Method, error) {
 	for _, m := range methods {

@@ -133,6 +133,11 @@ func (c *client) oversized() (int, error) {
 		c.in.grow(total)
 		return c.in.r, nil
 	}
+	if c.in.fixed != nil && c.in.b[0] != 'd' {
+		// The server could do nothing with a small part of it but wait, and would be woken for it.
+		c.in.enlarge()
+		return c.in.r, nil
+	}
 	switch c.in.b[0] {
 	case 'P':
 		if c.tracking && (c.in.b[headerLen] != 0 || total <= maxUnnamed) && !c.skipToSync {

@@ -126,7 +126,7 @@ func viewServers() *view {
 		return serverSockets(e, func(s *pooler.ServerInfo) string { return string(s.State) })
 	}, socketFields(
 		fText("server_version", "server_version of the PostgreSQL behind it", func(s socket) string { return s.server.ServerVersion }),
-		fText("pinned", "what keeps it with its client between transactions", func(s socket) string { return s.server.Pinned }),
+		fText("pinned", "what keeps it with its client between transactions; LISTEN and recovery: a connection of pgdrover's own", func(s socket) string { return s.server.Pinned }),
 		fNull("shard", "shard of a sharded database", func(s socket) string { return s.server.Shard }),
 	)...)
 }

@@ -149,6 +149,11 @@ func (b *bank) settled(tb testing.TB) {
 			rows[n]++
 		}
 	}
+	for _, db := range b.databases() { // a transfer that was carried out twice leaves one row
+		if n := b.pg.MustValue(tb, db, wrongAccounts); n != "0" {
+			tb.Errorf("%s: %s accounts do not have what their transfers have left", db, n)
+		}
+	}
 	if sum != accounts*balance {
 		tb.Errorf("the accounts have %d, want %d", sum, accounts*balance)
 	}
@@ -164,10 +169,14 @@ func (b *bank) settled(tb testing.TB) {
 			tb.Errorf("transfer %d was acknowledged and is lost", id)
 		}
 	}
-	if len(b.acked) == 0 {
-		tb.Log("no transfer was acknowledged")
-	}
 }
+
+// wrongAccounts counts the accounts that do not have what their transfers have left, see transfer.
+var wrongAccounts = fmt.Sprintf(`SELECT count(*) FROM orders o WHERE total <> %d + (SELECT coalesce(sum((2 * line - 1) * (order_id %% 5 + 1)), 0) FROM order_items i
+WHERE i.customer_id = o.customer_id)`, balance)
+
+// crashAfter is how often a step is passed before the crash: transfers have to be on their way and behind them.
+const crashAfter = 300
 
 // startKilled starts a pgdrover of its own that ends at a step of a two-phase commit, "" for none.
 func (b *bank) startKilled(tb testing.TB, path, at string) (node *bouncer, ended <-chan error) {
@@ -206,7 +215,7 @@ func TestATransferSurvivesACrashAtEveryStep(t *testing.T) {
 	path := buildProgram(t)
 	for _, step := range []string{"before decide", "decided", "prepared", "all prepared", "committed", "finished one"} {
 		t.Run(step, func(t *testing.T) {
-			first, ended := b.startKilled(t, path, step)
+			first, ended := b.startKilled(t, path, fmt.Sprintf("%s:%d", step, crashAfter))
 			c, err := pgx.Connect(ctx, first.DSN("bank", "app"))
 			if err != nil {
 				t.Fatal(err)
@@ -217,10 +226,13 @@ func TestATransferSurvivesACrashAtEveryStep(t *testing.T) {
 			defer stop()
 			select {
 			case <-ended:
-			case <-time.After(30 * time.Second):
+			case <-ctx.Done():
 				t.Fatal("it was not killed")
 			}
 			stop()
+			if n := len(b.acked); n < crashAfter/2 {
+				t.Errorf("%d transfers were acknowledged before the crash, want hundreds", n)
+			}
 			second, _ := b.startKilled(t, path, "")
 			third, _ := b.startKilled(t, path, "") // two that recover at the same time
 			b.settled(t)

@@ -107,6 +107,9 @@ func (c *client) waitForServer(since int64) (*server, error) {
 	}
 }
 
+// underWay reports whether c waits for a server in the middle of something: it holds those of other shards. PAUSE waits for it to end, and KILL does not.
+func (c *client) underWay() bool { return c.inShards.Load() && !c.dying.Load() }
+
 // notifyQueued tells a client that waits why nothing happens (query_wait_notify).
 func (c *client) notifyQueued() {
 	e := &Error{Severity: "NOTICE", Code: "00000", Message: "No server connection available in postgres backend, client being queued"}

@@ -56,21 +56,14 @@ func (p *Pooler) Pause(ctx context.Context, name string) error {
 			s.close("paused")
 		}
 	}
-	err := p.await(ctx, func() bool {
-		for _, pl := range p.poolsOf(name) {
-			pl.mu.Lock()
-			busy := len(pl.servers) > 0 || pl.connecting > 0 || len(pl.allHubs) > 0
-			pl.mu.Unlock()
-			if busy {
-				return false
-			}
-		}
-		return true
-	})
-	if err != nil {
+	if err := p.await(ctx, func() bool { return !p.busy(name) }); err != nil {
 		undo()
+		return err
 	}
-	return err
+	for _, pl := range p.poolsOf(name) {
+		pl.dropOwn("paused")
+	}
+	return nil
 }
 
 // await waits for cond, which can become true when a server or client goes.
@@ -294,7 +287,7 @@ func (p *Pooler) drain(dropWaiters bool) {
 			if c.queryAt.Load() == 0 && c.xactAt.Load() == 0 {
 				c.interrupt(reasonDrain)
 			}
-		case dropWaiters:
+		case dropWaiters && !c.inShards.Load():
 			c.kill(errShutdown())
 		}
 	}

@@ -22,6 +22,7 @@ type copyIn struct {
 	query  []byte
 	own    bool             // the transaction is of our making
 	reader *copyrows.Reader // nil for a reference table, of which every shard gets all
+	watch  *copyrows.Reader // of a reference table whose rows may mean the time at which they are read
 	legs   []*copyLeg       // in the order in which they began
 	err    error            // nothing more is sent after the first one
 }
@@ -29,7 +30,8 @@ type copyIn struct {
 // copyLeg is one shard's part of it.
 type copyLeg struct {
 	*leg
-	out []byte // rows for it that are not sent yet
+	out    []byte // rows for it that are not sent yet
+	headed bool   // what comes before the first row is in out, or sent
 }
 
 // copyBatch is how many bytes of rows are sent to a shard at once.
@@ -71,26 +73,38 @@ func (ci *copyIn) begin() (response []byte, err error) {
 				return nil, err
 			}
 		}
-		return response, nil
+		if copyOf := ci.plan.Copy; len(copyOf.Moments) > 0 {
+			ci.watch, err = ci.newReader(ci.legs[0], copyOf.Moments)
+		}
+		return response, err
 	}
 	l, response, err := ci.join(ci.plan.Parts[0].Shard, false)
 	if err != nil {
 		return nil, err
 	}
+	ci.reader, err = ci.newReader(l, ci.plan.Copy.KeyColumns)
+	return response, err
+}
+
+// newReader returns a reader of the rows that looks at some of their columns.
+func (ci *copyIn) newReader(l *copyLeg, columns []int) (*copyrows.Reader, error) {
 	encoding, ok := envGet(ci.c.session.all, "client_encoding")
 	if !ok {
 		encoding, _ = l.srv.sc.Param("client_encoding")
 	}
 	copyOf := ci.plan.Copy
-	ci.reader, err = copyrows.New(copyOf.Options(encoding, l.srv.majorVersion()), copyOf.Columns, copyOf.KeyColumns)
+	r, err := copyrows.New(copyOf.Options(encoding, l.srv.majorVersion()), copyOf.Columns, columns)
 	if err != nil {
 		return nil, &Error{
 			Severity: "ERROR", Code: "0A000", Message: "COPY with these options cannot be routed row by row: " + err.Error(),
 			Hint: "Name the shard in a comment, /* shard=… */, or use another format or encoding.",
 		}
 	}
-	return response, nil
+	return r, nil
 }
+
+// look makes sure that a row of a reference table is the same wherever it is read.
+func (ci *copyIn) look(_ []byte, fields []copyrows.Field) error { return ci.plan.Copy.Moment(fields) }
 
 // majorVersion is PostgreSQL's, 0 if the server did not say.
 func (s *server) majorVersion() int {
@@ -211,6 +225,9 @@ func (ci *copyIn) feed(p []byte) {
 		ci.err = ci.reader.Feed(p, ci.row)
 		return
 	}
+	if ci.watch != nil {
+		ci.err = ci.watch.Feed(p, ci.look)
+	}
 	for _, l := range ci.legs {
 		if ci.err == nil {
 			ci.err = l.add(p)
@@ -232,15 +249,15 @@ func (ci *copyIn) row(raw []byte, key []copyrows.Field) error {
 }
 
 func (ci *copyIn) legFor(at int) (*copyLeg, error) {
-	for i, l := range ci.legs {
+	for _, l := range ci.legs {
 		if l.shard != at {
 			continue
 		}
-		if i == 0 && !l.wrote { // it was asked before there was a row for it
+		if !l.headed { // it was asked before there was a row for it
 			if err := ci.c.enter(at, true); err != nil {
 				return nil, err
 			}
-			l.out = append(l.out, ci.reader.Header()...)
+			l.head(ci.reader)
 		}
 		return l, nil
 	}
@@ -248,8 +265,14 @@ func (ci *copyIn) legFor(at int) (*copyLeg, error) {
 	if err != nil {
 		return nil, err
 	}
-	l.out = append(l.out, ci.reader.Header()...)
+	l.head(ci.reader)
 	return l, nil
+}
+
+// head puts in line what comes before the first row.
+func (l *copyLeg) head(r *copyrows.Reader) {
+	l.out = append(l.out, r.Header()...)
+	l.headed = true
 }
 
 // add puts rows in line for the shard.
@@ -292,14 +315,19 @@ func (ci *copyIn) finish(why string) error {
 	if why == "" && ci.err == nil && ci.reader != nil {
 		ci.err = ci.reader.End(ci.row)
 	}
+	if why == "" && ci.err == nil && ci.watch != nil {
+		ci.err = ci.watch.End(ci.look)
+	}
 	if ci.err != nil && why == "" {
 		why = "pgdrover: " + ci.err.Error()
 	}
 	var count int64
 	var first error
 	for i, l := range ci.legs {
-		n, err := ci.end(l, i == 0, why)
-		count += n
+		n, err := ci.end(l, why)
+		if ci.reader != nil || i == 0 { // each shard takes all rows of a reference table
+			count += n
+		}
 		if err != nil && (first == nil || isCanceled(first) && !isCanceled(err)) {
 			first = err
 		}
@@ -329,15 +357,15 @@ func (ci *copyIn) finish(why string) error {
 }
 
 // end ends the COPY of one shard and returns how many rows it has taken.
-func (ci *copyIn) end(l *copyLeg, first bool, why string) (count int64, err error) {
+func (ci *copyIn) end(l *copyLeg, why string) (count int64, err error) {
 	if l.srv.dead.Load() {
 		return 0, nil
 	}
 	msg := appendMessage(nil, 'f', append([]byte(why), 0))
 	if why == "" {
 		if ci.reader != nil {
-			if first && !l.wrote { // it got no row, but looks at the header
-				l.out = append(l.out, ci.reader.Header()...)
+			if !l.headed { // it got no row, but looks at the header
+				l.head(ci.reader)
 			}
 			l.out = append(l.out, ci.reader.Trailer()...)
 		}

@@ -53,14 +53,11 @@ func (p *Pooler) sweepDeadlocks() {
 // breakDeadlock cancels the youngest transaction of each circle.
 func (p *Pooler) breakDeadlock(d *database) error {
 	first, err := p.whoWaits(d)
-	if err != nil || len(circle(first)) == 0 {
+	if len(circle(first)) == 0 {
 		return err
 	}
 	// The shards were not asked at one moment: what is there twice is true.
 	second, err := p.whoWaits(d)
-	if err != nil {
-		return err
-	}
 	for c, on := range second {
 		for o := range on {
 			if _, ok := first[c][o]; !ok {
@@ -71,7 +68,7 @@ func (p *Pooler) breakDeadlock(d *database) error {
 	for {
 		ring := circle(second)
 		if len(ring) == 0 {
-			return nil
+			return err
 		}
 		victim := slices.MaxFunc(ring, func(a, b *client) int { return int(min(max(a.xactAt.Load()-b.xactAt.Load(), -1), 1)) })
 		p.log.Warn().Uint64("client", victim.id).Str("database", d.name).Int("transactions", len(ring)).Msg("deadlock over shards: the youngest transaction is cancelled")
@@ -93,7 +90,7 @@ func errDeadlock(ring []*client, waits blocked) *Error {
 	}
 }
 
-// whoWaits asks every shard.
+// whoWaits asks every shard. Those that do not answer are left out, and err says so: a circle over the others is one all the same.
 func (p *Pooler) whoWaits(d *database) (blocked, error) {
 	type backend struct {
 		shard string
@@ -110,11 +107,10 @@ func (p *Pooler) whoWaits(d *database) (blocked, error) {
 		pl.mu.Unlock()
 	}
 	waits := blocked{}
-	for _, name := range d.shardNames() {
-		rows, err := p.askOwn(d, name, 'I', appendQuery(nil, queryBlocked))
-		if err != nil {
-			return nil, fmt.Errorf("shard %q: %w", name, err)
-		}
+	places := d.places()
+	answers, err := onPlaces(places, func(at place) ([][]string, error) { return p.askOwn(d, at, 'I', appendQuery(nil, queryBlocked)) })
+	for i, rows := range answers {
+		name := places[i].name
 		for _, r := range rows {
 			pids := strings.Fields(r[0] + " " + r[1])
 			var who *client
@@ -137,7 +133,7 @@ func (p *Pooler) whoWaits(d *database) (blocked, error) {
 			}
 		}
 	}
-	return waits, nil
+	return waits, err
 }
 
 // circle returns sessions of which each waits for the next, and the last for the first; nil if there are none.

@@ -67,7 +67,7 @@ func errKilled() *Error { return fatal("57P01", "admin forced disconnect") }
 
 func errShutdown() *Error { return fatal("57P01", "server shutting down") }
 
-// errReconfigured closes a client of session mode whose server is to be replaced, under server_fast_close.
+// errReconfigured closes a client whose server is to be replaced: a replication connection, or under server_fast_close one of session mode.
 func errReconfigured() *Error {
 	e := fatal("57P01", "database configuration changed")
 	e.Hint = "Connect again."
@@ -92,6 +92,13 @@ func errTooManyTexts(n int) *Error {
 func errDatabaseGone(name string) *Error {
 	e := fatal("57P01", "database removed")
 	e.Detail = fmt.Sprintf("Database %q was removed or killed.", name)
+	return e
+}
+
+func errShardRemoved(pl *pool) *Error {
+	e := fatal("55000", "it was taken out of the configuration")
+	e.Detail = fmt.Sprintf("The transaction has begun while database %q had it.", pl.key.database)
+	e.Hint = "Begin the transaction again."
 	return e
 }
 

@@ -65,6 +65,8 @@ func explainHead(p *shard.Plan, names []string) string {
 	case len(names) > 1:
 		kind := p.Inner.Kind.String()
 		head = strings.ToUpper(kind[:1]) + kind[1:] + " on Shards " + strings.Join(names, ", ")
+	case p.Inner.Kind == shard.NextID:
+		head = "Shard of pgdrover.next_id(), here " + names[0]
 	case p.Inner.Kind == shard.Anywhere:
 		head = "Any Shard, here " + names[0]
 	}

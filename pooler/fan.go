@@ -31,6 +31,7 @@ type fan struct {
 	mu        sync.Mutex
 	described []byte           // the RowDescription that the client has, or would have
 	sent      int64            // rows
+	params    []byte           // the types of a statement's parameters, as ParameterDescription says them
 	keep      [][][]byte       // the rows of each leg, instead of sending them
 	kept      int              // their bytes
 	merger    *copyrows.Merger // of COPY TO STDOUT
@@ -351,7 +352,9 @@ func (f *fan) message(l *leg, msg []byte) error {
 			break
 		}
 		return f.merger.Feed(slices.Index(f.legs, l), msg[headerLen:], f.copyData)
-	case 'A', 'I', 'n', 's', '1', '2', '3', 't', 'c':
+	case 't':
+		f.params = append([]byte(nil), msg[headerLen:]...)
+	case 'A', 'I', 'n', 's', '1', '2', '3', 'c':
 	default:
 		return fmt.Errorf("%w: message %q", errOutOfStep, msg[0])
 	}

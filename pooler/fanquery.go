@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"unicode/utf8"
 
 	"pgdrover/internal/connect"
 	"pgdrover/shard"
@@ -32,6 +33,7 @@ type fanMessages struct {
 	chars int    // what stands before it in the whole text, in characters, for error positions
 	// of the extended protocol: what Parse and Bind carry behind their names
 	parse, bind []byte
+	describe    bool // the portal is described as well, for the client
 }
 
 // of returns the messages for one part.
@@ -51,8 +53,32 @@ func (m *fanMessages) of(p *shard.Part) []byte {
 		body = string(p.Text) + "\x00" + string(types)
 	}
 	b := appendBind(appendParseBody(nil, "", body), bind)
+	if m.describe {
+		b = append(b, 'D', 0, 0, 0, 6, 'P', 0)
+	}
 	b = append(b, 'E', 0, 0, 0, 9, 0, 0, 0, 0, 0)
 	return append(b, 'S', 0, 0, 0, 4)
+}
+
+// known takes the position out of an error about a shard's own text, unless it is where that text is still the client's.
+func (m *fanMessages) known(err error, text []byte) error {
+	var se *connect.ServerError
+	if text == nil || !errors.As(err, &se) {
+		return err
+	}
+	at, perr := strconv.Atoi(se.Field('P'))
+	own := m.query
+	if m.parse != nil {
+		own = textOf(m.parse)
+	}
+	same := 0
+	for same < len(text) && same < len(own) && text[same] == own[same] {
+		same++
+	}
+	if perr == nil && at <= utf8.RuneCount(text[:same]) {
+		return err
+	}
+	return unplaced(err)
 }
 
 // effects is what the statement may leave behind on a server.
@@ -112,6 +138,8 @@ func (c *client) runPlan(p *shard.Plan, m *fanMessages) ([]byte, error) {
 	case shard.Split:
 	case shard.Everywhere:
 		return c.runEverywhere(p, m)
+	case shard.ReplayRows:
+		return c.runReplay(p, m)
 	case shard.MoveRow:
 		return c.runMove(p, m)
 	case shard.Explain:
@@ -127,7 +155,7 @@ func (c *client) runPlan(p *shard.Plan, m *fanMessages) ([]byte, error) {
 	for _, l := range legs {
 		l.note(fx)
 	}
-	f := &fan{c: c, legs: legs, rows: true, limit: p.Limit, skip: p.Offset, hide: m.parse != nil}
+	f := &fan{c: c, legs: legs, rows: true, limit: p.Limit, skip: p.Offset, hide: m.parse != nil && !m.describe}
 	if p.Kind == shard.Split && p.Rows {
 		f.keep = make([][][]byte, len(legs))
 	}
@@ -143,7 +171,7 @@ func (c *client) runPlan(p *shard.Plan, m *fanMessages) ([]byte, error) {
 		return nil, closing(err)
 	}
 	if err := f.error(); err != nil {
-		return nil, m.positioned(err)
+		return nil, m.positioned(m.known(err, p.Parts[slices.Index(legs, f.failed.leg)].Text))
 	}
 	if f.merger != nil {
 		return f.endCopy()
@@ -161,6 +189,11 @@ func (c *client) runEverywhere(p *shard.Plan, m *fanMessages) ([]byte, error) {
 	for i := range p.Parts {
 		one := *p
 		one.Parts = p.Parts[i : i+1]
+		if p.Lock != "" {
+			if _, err := c.movePart(p, p.Parts[i], appendQuery(nil, p.Lock), effects{}, func(*fan) {}); err != nil {
+				return nil, unplaced(err)
+			}
+		}
 		legs, err := c.assemble(&one)
 		if err != nil {
 			return nil, c.partly(p, i, err)

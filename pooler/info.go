@@ -88,6 +88,11 @@ func (p *Pooler) Servers() []ServerInfo {
 		for s := range pl.servers {
 			out = append(out, s.info())
 		}
+		if pl.own != nil {
+			si := pl.own.info()
+			si.Pinned = "recovery"
+			out = append(out, si)
+		}
 		for h := range pl.allHubs {
 			if h.s != nil {
 				si := h.s.info()
@@ -155,7 +160,7 @@ func (p *Pooler) Pools() []PoolInfo {
 				ReservePoolSize: set.ReservePoolSize, Paused: pl.db.paused.Load() || p.paused.Load(),
 				Query: pl.queries.Quantiles(), Xact: pl.xacts.Quantiles(), WaitTimes: pl.waits.Quantiles(), Connect: pl.connects.Quantiles(),
 			}
-			if conf := pl.config(); len(conf.Hosts) > 1 {
+			if conf := pl.config(); conf != nil && len(conf.Hosts) > 1 {
 				pi.LoadBalanceHosts = cmp.Or(conf.LoadBalanceHosts, "round-robin")
 			}
 			if ok {
@@ -346,7 +351,7 @@ func (pl *pool) waiterInfo(c *client) WaiterInfo {
 		}
 	}
 	switch {
-	case pl.held():
+	case pl.held() && !c.underWay():
 		w.Reason = "paused"
 	case pl.loginErr:
 		w.Reason = "login failing"

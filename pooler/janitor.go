@@ -42,6 +42,7 @@ func (p *Pooler) janitor() {
 		}
 		p.sweepClients()
 		p.sweepDeadlocks()
+		p.sweepEmpty()
 		p.sweepIdleDatabases(pools)
 		p.statsPeriod()
 		if n%trimTicks == 0 {
@@ -83,7 +84,7 @@ func (pl *pool) sweepWaiters() {
 		switch {
 		case set.QueryWaitTimeout > 0 && waited >= set.QueryWaitTimeout:
 			late = append(late, victim{c, "query_wait_timeout"})
-		case set.QueryTimeout > 0 && waited >= set.QueryTimeout:
+		case set.QueryTimeout > 0 && waited >= set.QueryTimeout && pl.key.replication == "none":
 			late = append(late, victim{c, "query_timeout"})
 		case notify > 0 && waited >= notify && c.idleAt.Load() > 0 && c.notifiedAt.Load() < c.waitAt.Load(): // not in the login
 			c.notifiedAt.Store(t)
@@ -178,15 +179,16 @@ func (p *Pooler) sweepClients() {
 	for _, c := range p.allClients() {
 		limits := c.home.conf.Load()
 		query, xact, idle := c.queryAt.Load(), c.xactAt.Load(), c.idleAt.Load()
+		stream := c.repl != "none" // that its command takes long says nothing: it may have no end
 		linked := c.link.Load() != nil || c.fanned.Load() != nil
 		over := func(limit time.Duration, at int64) bool { return limit > 0 && at != 0 && t-at >= int64(limit) }
 		switch {
 		case c.state.Load() == stateWaiting:
-		case over(limits.QueryTimeout, query) && linked:
-			c.kill(errTimeout("query timeout", "query_timeout", limits.QueryTimeout, t-query))
-		case linked && over(limits.TransactionTimeout, xact):
+		case over(limits.QueryTimeout, query) && linked && !stream:
+			c.kill(errTimeout("query timeout", "query_timeout", limits.QueryTimeout, t-query).waitsFor(c))
+		case linked && !stream && over(limits.TransactionTimeout, xact):
 			c.kill(errTimeout("transaction timeout", "transaction_timeout", limits.TransactionTimeout, t-xact))
-		case linked && query == 0 && xact != 0 && over(limits.IdleTransactionTimeout, idle):
+		case linked && !stream && query == 0 && xact != 0 && over(limits.IdleTransactionTimeout, idle):
 			c.kill(errTimeout("idle transaction timeout", "idle_transaction_timeout", limits.IdleTransactionTimeout, t-idle))
 		case (!linked || c.pinned() && xact == 0) && query == 0 && over(limits.ClientIdleTimeout, idle):
 			c.kill(errTimeout("client_idle_timeout", "client_idle_timeout", limits.ClientIdleTimeout, t-idle))
@@ -194,14 +196,19 @@ func (p *Pooler) sweepClients() {
 		if left := c.leftAt.Load(); left != 0 && t-left >= int64(leaveGrace) {
 			c.interrupt(reasonHungUp)
 		}
-		if drain && c.repl != "none" {
-			c.kill(errShutdown()) // a replication stream has no end to wait for
+		s := c.link.Load()
+		switch { // there is no end to wait for
+		case !stream:
+		case drain:
+			c.kill(errShutdown())
+			continue
+		case s != nil && s.closeNeeded.Load():
+			c.kill(errReconfigured())
 			continue
 		}
 		if query != 0 || xact != 0 || c.state.Load() == stateWaiting {
 			continue // in the middle of something: it is looked at again
 		}
-		s := c.link.Load()
 		switch {
 		case drain:
 			c.interrupt(reasonDrain)
@@ -241,13 +248,14 @@ func (p *Pooler) sweepIdleDatabases(pools []*pool) {
 		}
 		empty := pl.emptySince
 		min := pl.conf.Load().MinPoolSize
+		known := pl.own != nil
 		pl.mu.Unlock()
 		if busy {
 			used[pl.db] = true
 			continue
 		}
 		forced := pl.db.conf.Load().User != "" && min > 0
-		known := pl.key.shard != "" && pl.db.clients.Load() > 0 // sessions know the pools of every shard
+		known = known || pl.key.shard != "" && pl.db.clients.Load() > 0 // sessions know the pools of every shard
 		if set.PoolIdleTimeout > 0 && !forced && !known && t-empty >= int64(set.PoolIdleTimeout) {
 			p.dropPool(pl, "pool_idle_timeout")
 		}

@@ -78,9 +78,15 @@ func (p *Pooler) evictFor(need *pool) {
 		p.freed(nil)
 		return
 	}
+	pools := p.allPools()
+	for _, o := range pools { // what we keep for ourselves goes first
+		if need.competes(o, reason) && o.dropOwn("evicted: "+reason+" is reached and a client waits") {
+			return
+		}
+	}
 	var from *pool
 	oldest := int64(0)
-	for _, o := range p.allPools() {
+	for _, o := range pools {
 		if o == need || !need.competes(o, reason) {
 			continue
 		}
@@ -130,8 +136,8 @@ func (p *Pooler) olderElsewhere(from *pool) bool {
 		}
 		o.mu.Lock()
 		var at int64
-		if o.blocked && o.connecting == 0 && o.waiters.head != nil && !o.held() {
-			at = o.waiters.head.waitAt.Load()
+		if c := o.next(); o.blocked && o.connecting == 0 && c != nil {
+			at = c.waitAt.Load()
 		}
 		o.mu.Unlock()
 		if at == 0 || mine != 0 && mine <= at {

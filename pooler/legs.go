@@ -50,7 +50,15 @@ func (c *client) onLegs(legs []*leg, decided bool, do func(*leg) error) []error 
 		case l.srv.dead.Load():
 			errs[i] = errLostInTransaction
 		default:
+			over := c.p.lookout(l)
 			errs[i] = do(l)
+			over()
+			if l.srv.mute.Load() {
+				l.srv.dead.Store(true) // also if the answer has come at the last moment
+				if isTimeout(errs[i]) {
+					errs[i] = errNoAnswer
+				}
+			}
 		}
 	}
 	var wg sync.WaitGroup

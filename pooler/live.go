@@ -97,7 +97,8 @@ func (p *Pooler) apply(l *live) {
 	}
 	p.mu.Lock()
 	var gone []*database
-	var stale []*pool
+	var stale, removed []*pool
+	var mapped []*database
 	for name, d := range p.databases {
 		conf, auto := next.FindDatabase(name)
 		if conf == nil {
@@ -106,11 +107,22 @@ func (p *Pooler) apply(l *live) {
 			continue
 		}
 		old := d.conf.Load()
+		if old.Sharded() != conf.Sharded() { // sessions cannot change from one kind to the other: it is another database
+			gone = append(gone, d)
+			delete(p.databases, name)
+			continue
+		}
 		d.auto = auto
 		d.conf.Store(conf)
 		d.setMap(l.maps[name])
+		mapped = append(mapped, d)
+		p.retire(d, old)
 		for k, pl := range p.pools {
-			if k.database == name && !l.sameServer(prev, old, conf, k.shard) {
+			switch {
+			case k.database != name || l.sameServer(prev, old, conf, k.shard):
+			case pl.config() == nil:
+				removed = append(removed, pl)
+			default:
 				stale = append(stale, pl)
 			}
 		}
@@ -125,8 +137,15 @@ func (p *Pooler) apply(l *live) {
 			_, _ = p.findDatabase(name)
 		}
 	}
+	for _, d := range mapped {
+		p.noteMoved(d, l.maps[d.name], next.RowsAccepted == d.name)
+	}
 	for _, d := range gone {
 		p.removeDatabase(d, "database removed")
+	}
+	for _, pl := range removed {
+		p.dropPool(pl, "shard removed")
+		pl.dismiss()
 	}
 	for _, pl := range stale {
 		pl.markStale()

@@ -5,6 +5,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/rs/zerolog"
 	"golang.org/x/sys/unix"
 )
 
@@ -68,8 +69,16 @@ func (p *Pooler) logServerOpened(s *server) {
 	if !p.settings().LogConnections {
 		return
 	}
-	p.log.Info().Uint64("server", s.id).Str("database", s.pool.key.database).Str("user", s.pool.key.user).
+	p.log.WithLevel(s.newsLevel()).Uint64("server", s.id).Str("database", s.pool.key.database).Str("user", s.pool.key.user).
 		Str("addr", s.sc.RemoteAddr.String()).Uint32("backend_pid", s.sc.PID).Msg("new connection to server")
+}
+
+// newsLevel is the level at which the log has it that a server comes and goes.
+func (s *server) newsLevel() zerolog.Level {
+	if s.quiet {
+		return zerolog.DebugLevel
+	}
+	return zerolog.InfoLevel
 }
 
 // serverGone logs that a server was closed.
@@ -77,7 +86,7 @@ func (p *Pooler) serverGone(s *server, why string) {
 	if !p.settings().LogDisconnects {
 		return
 	}
-	p.log.Info().Uint64("server", s.id).Str("database", s.pool.key.database).Str("user", s.pool.key.user).
+	p.log.WithLevel(s.newsLevel()).Uint64("server", s.id).Str("database", s.pool.key.database).Str("user", s.pool.key.user).
 		Uint32("backend_pid", s.sc.PID).Dur("age", since(s.createdAt).Round(time.Millisecond)).Msg("closing because: " + why)
 }
 

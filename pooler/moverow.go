@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"pgdrover/internal/connect"
@@ -20,6 +21,9 @@ func (c *client) runMove(p *shard.Plan, m *fanMessages) ([]byte, error) {
 	if !c.router.tx.open {
 		return nil, errUnplanned(p)
 	}
+	if p.Move.Rows != nil {
+		return c.runMoveRows(p, m)
+	}
 	fx := m.effects()
 	update, err := c.movePart(p, p.Parts[0], m.of(&p.Parts[0]), fx, func(f *fan) { f.hide = m.parse != nil })
 	if err != nil {
@@ -31,7 +35,7 @@ func (c *client) runMove(p *shard.Plan, m *fanMessages) ([]byte, error) {
 		if err != nil {
 			return nil, unplaced(err)
 		}
-		n, err := c.insertMoved(p, m, gone, fx)
+		n, err := c.insertMoved(p, m, p.Parts[0].Shard, gone, fx)
 		if err != nil {
 			return nil, unplaced(err)
 		}
@@ -61,17 +65,27 @@ func (c *client) movePart(p *shard.Plan, part shard.Part, msg []byte, fx effects
 
 // removal is the DELETE for a part: in the extended protocol, because its rows come in the formats in which they are stored again.
 func (m *fanMessages) removal(p *shard.Plan, part int) []byte {
-	types, bind := []byte{0, 0}, []byte{0, 0, 0, 0}
+	types := []byte{0, 0}
 	if m.parse != nil {
 		_, types, _ = cstring(m.parse)
-		var params bindParams
-		if params.parse(m.bind) == nil {
-			bind = m.bind[:len(m.bind)-len(params.rest)]
-		}
 	}
+	values, _ := m.bound()
 	b := appendParseBody(nil, "", string(p.Parts[part].Text)+"\x00"+string(types))
-	b = appendBind(b, moveFormats(append([]byte(nil), bind...), p.Move))
-	return append(b, 'D', 0, 0, 0, 6, 'P', 0, 'E', 0, 0, 0, 9, 0, 0, 0, 0, 0, 'S', 0, 0, 0, 4)
+	b = appendBind(b, moveFormats(slices.Clone(values), p.Move))
+	return append(b, describeAndRun...)
+}
+
+// describeAndRun are Describe and Execute of the unnamed portal, and Sync.
+const describeAndRun = "D\x00\x00\x00\x06P\x00" + "E\x00\x00\x00\x09\x00\x00\x00\x00\x00" + "S\x00\x00\x00\x04"
+
+// bound is the Bind of the statement: the parameters, and the formats of the result.
+func (m *fanMessages) bound() (values, results []byte) {
+	var params bindParams
+	if m.parse == nil || params.parse(m.bind) != nil {
+		return []byte{0, 0, 0, 0}, []byte{0, 0}
+	}
+	n := len(m.bind) - len(params.rest)
+	return m.bind[:n:n], params.rest
 }
 
 // moveFormats appends the formats of the columns of a row that moves.
@@ -87,8 +101,8 @@ func moveFormats(b []byte, move *shard.Move) []byte {
 	return b
 }
 
-// insertMoved stores the rows that a shard has given away.
-func (c *client) insertMoved(p *shard.Plan, m *fanMessages, gone *fan, fx effects) (int64, error) {
+// insertMoved stores the rows that a shard gives away on another one.
+func (c *client) insertMoved(p *shard.Plan, m *fanMessages, to int, gone *fan, fx effects) (int64, error) {
 	rows := gone.keep[0]
 	if len(rows) == 0 {
 		return 0, nil
@@ -105,13 +119,7 @@ func (c *client) insertMoved(p *shard.Plan, m *fanMessages, gone *fan, fx effect
 		}
 		parse = binary.BigEndian.AppendUint32(parse, t)
 	}
-	results := []byte{0, 0}
-	if m.parse != nil {
-		var params bindParams
-		if params.parse(m.bind) == nil {
-			results = params.rest
-		}
-	}
+	_, results := m.bound()
 	formats := moveFormats(nil, p.Move)
 	var stored int64
 	for i := 0; i < len(rows); {
@@ -124,19 +132,23 @@ func (c *client) insertMoved(p *shard.Plan, m *fanMessages, gone *fan, fx effect
 			msg = append(msg, 'E', 0, 0, 0, 9, 0, 0, 0, 0, 0)
 		}
 		msg = append(msg, 'S', 0, 0, 0, 4)
-		f, err := c.movePart(p, p.Parts[0], msg, fx, func(f *fan) { f.hide = true })
+		f, err := c.movePart(p, shard.Part{Shard: to}, msg, fx, func(f *fan) { f.hide = true })
 		if err != nil {
 			return 0, err
 		}
 		stored += f.affected
 	}
 	if stored != int64(len(rows)) {
-		return 0, &Error{
-			Severity: "ERROR", Code: "0A000", Message: "not every row of an UPDATE could be moved to its shard",
-			Detail: fmt.Sprintf("Of %d rows %d were stored.", len(rows), stored),
-		}
+		return 0, errNotMoved(int64(len(rows)), stored)
 	}
 	return stored, nil
+}
+
+func errNotMoved(want, did int64) *Error {
+	return &Error{
+		Severity: "ERROR", Code: "0A000", Message: "not every row of an UPDATE could be moved to its shard",
+		Detail: fmt.Sprintf("Of %d rows %d were changed.", want, did),
+	}
 }
 
 // columnTypes returns the types of a RowDescription.

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"sync/atomic"
 
+	"pgdrover/internal/catalog"
 	"pgdrover/internal/config"
 	"pgdrover/internal/stats"
 )
@@ -24,9 +25,12 @@ type database struct {
 	clients  atomic.Int32
 	usedAt   atomic.Int64 // for autodb_idle_timeout
 	dropped  atomic.Bool
-	looking  atomic.Bool              // for deadlocks
-	ddl      atomic.Uint64            // counts commands seen that may change what a statement returns
-	sharding atomic.Pointer[sharding] // nil without shards
+	looking  atomic.Bool                       // for deadlocks
+	ddl      atomic.Uint64                     // counts commands seen that may change what a statement returns
+	sharding atomic.Pointer[sharding]          // nil without shards
+	settled  *shardMap                         // the last map that the rows are known to be placed by; of reloads, which come one after the other
+	moved    atomic.Pointer[[]catalog.Problem] // what the map in force looks for elsewhere
+	retired  []*retired                        // servers that were its shards before; guarded by Pooler.mu
 }
 
 // user is what belongs to a user's name, as a login or on servers.
@@ -49,7 +53,8 @@ func (p *Pooler) findDatabase(name string) (*database, bool) {
 	}
 	d := &database{name: name, auto: auto}
 	d.conf.Store(conf)
-	d.setMap(p.live.Load().maps[name])
+	d.settled = p.live.Load().maps[name]
+	d.setMap(d.settled)
 	d.usedAt.Store(now())
 	p.databases[name] = d
 	if auto {
@@ -101,13 +106,11 @@ func (p *Pooler) poolOf(d *database, k poolKey) *pool {
 	return pl
 }
 
-// config is what the configuration says of the pool's servers.
+// config is what the configuration says of the pool's servers; nil if it does not have the shard any more.
 func (pl *pool) config() *config.Database {
 	d := pl.db.conf.Load()
 	if pl.key.shard != "" {
-		if s := d.ShardServer(pl.key.shard); s != nil {
-			return s
-		}
+		return d.ShardServer(pl.key.shard)
 	}
 	return d
 }
@@ -166,6 +169,7 @@ func (p *Pooler) dropPool(pl *pool, why string) {
 	}
 	p.mu.Unlock()
 	pl.retireHubs(why)
+	pl.dropOwn(why)
 	for _, s := range pl.takeIdle(func(*server) bool { return true }) {
 		s.close(why)
 	}

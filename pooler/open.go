@@ -12,10 +12,12 @@ import (
 	"pgdrover/internal/connect"
 )
 
-// openServer logs in to PostgreSQL for a pool.
-func (p *Pooler) openServer(pl *pool) (*server, error) {
+// openServer logs in to PostgreSQL for a pool, at the server that d describes.
+func (p *Pooler) openServer(pl *pool, d *config.Database) (*server, error) {
+	if d == nil {
+		return nil, fmt.Errorf("the configuration has no shard %q", pl.key.shard)
+	}
 	l := p.live.Load()
-	d := pl.config()
 	set := &l.cfg.Settings
 	ctx, cancel := context.WithCancel(p.ctx)
 	if set.ServerConnectTimeout > 0 {
@@ -60,6 +62,7 @@ func (p *Pooler) openServer(pl *pool) (*server, error) {
 		_ = sc.Conn.Close()
 		return nil, err
 	}
+	s.conf = d
 	if d.ConnectQuery != "" && pl.key.replication == "none" {
 		if err := s.simple(d.ConnectQuery, max(set.ServerConnectTimeout, time.Second)); err != nil {
 			_ = sc.Conn.Close()
@@ -67,7 +70,6 @@ func (p *Pooler) openServer(pl *pool) (*server, error) {
 		}
 		s.base = s.session.all
 	}
-	p.logServerOpened(s)
 	return s, nil
 }
 

@@ -1,6 +1,7 @@
 package pooler
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -17,6 +18,7 @@ type pipeline struct {
 	c       *client
 	planner *planner
 	out     []byte
+	behind  []byte // what the client has sent behind the message under way
 }
 
 func (u *pipeline) run(stop int) error {
@@ -31,6 +33,7 @@ func (u *pipeline) run(stop int) error {
 			c.in.r += n
 			return u.sync()
 		}
+		u.behind = b[n:]
 		err := u.message(b[0], b[headerLen:n])
 		c.in.r += n
 		if err != nil {
@@ -240,6 +243,13 @@ func (u *pipeline) bind(b []byte) error {
 	if r.tx.failed && !endsFailure(&plan) {
 		return errFailedTransaction()
 	}
+	if plan.Kind == shard.NextID {
+		drawn, err := c.withIDs(&plan)
+		if err != nil {
+			return err
+		}
+		plan = *drawn
+	}
 	r.setPortal(name, &portal{plan: plan, prep: prep, parse: slices.Clone(body), bind: slices.Clone(rest)})
 	u.out = append(u.out, '2', 0, 0, 0, 4)
 	return nil
@@ -293,6 +303,15 @@ func (u *pipeline) describe(b []byte) error {
 			u.out = append(u.out, 'n', 0, 0, 0, 4)
 			return nil
 		}
+		if alone(&po.plan) {
+			if !po.plan.Rows {
+				u.out = append(u.out, 'n', 0, 0, 0, 4)
+				return nil
+			}
+			if po.late = u.executesNext(name); po.late {
+				return nil
+			}
+		}
 		if s, ok := po.plan.First(); ok {
 			at = s
 		}
@@ -304,10 +323,31 @@ func (u *pipeline) describe(b []byte) error {
 	if at < 0 {
 		at = c.anyShard()
 	}
+	return c.askShard(at, false, ask, func(typ byte, body []byte) error {
+		if typ == 't' || typ == 'T' || typ == 'n' {
+			u.out = appendMessage(u.out, typ, body)
+		}
+		return nil
+	})
+}
+
+// executesNext reports whether the next message executes the portal.
+func (u *pipeline) executesNext(portal []byte) bool {
+	b := u.behind
+	if len(b) == 0 || b[0] != 'E' {
+		return false
+	}
+	name, _, err := cstring(b[headerLen:])
+	return err == nil && bytes.Equal(name, portal)
+}
+
+// askShard has a shard answer msg, which ends with Query or Sync, on a server of the session's: in the open transaction, if that has
+// shards, which the shard joins.
+func (c *client) askShard(at int, writes bool, msg []byte, each func(typ byte, body []byte) error) error {
 	tx := byte('T')
 	switch {
 	case len(c.router.tx.legs) > 0:
-		if err := c.enter(at, false); err != nil {
+		if err := c.enter(at, writes); err != nil {
 			return err
 		}
 		if err := c.synced(); err != nil {
@@ -318,7 +358,7 @@ func (u *pipeline) describe(b []byte) error {
 			return c.errHeld(at)
 		}
 		tx = 'I'
-	default: // a shard that only describes has no part in the transaction
+	default: // a shard that is only asked has no part in the transaction
 		c.pool = c.router.pool(at)
 		if err := c.checkout(); err != nil {
 			return shardError(c.pool.key.shard, err)
@@ -331,12 +371,12 @@ func (u *pipeline) describe(b []byte) error {
 			c.letGo(l)
 		}()
 	}
-	return c.srv.exchangeIn(tx, ask, syncTimeout, func(typ byte, body []byte) error {
-		if typ == 't' || typ == 'T' || typ == 'n' {
-			u.out = appendMessage(u.out, typ, body)
-		}
-		return nil
-	})
+	err := c.srv.exchangeIn(tx, msg, syncTimeout, each)
+	var se *connect.ServerError
+	if err != nil && !errors.As(err, &se) {
+		c.srv.dead.Store(true)
+	}
+	return err
 }
 
 // own opens the transaction that a unit without one is carried out in.
@@ -356,7 +396,8 @@ func (u *pipeline) execute(b []byte) error {
 	if po == nil || po.parse == nil {
 		return errNoPortal(name)
 	}
-	t := turn{c: c, unit: u, m: fanMessages{parse: po.parse, bind: po.bind}}
+	t := turn{c: c, unit: u, m: fanMessages{parse: po.parse, bind: po.bind, describe: po.late}}
+	po.late = false
 	p := &po.plan
 	if binary.BigEndian.Uint32(rest) != 0 && p.Rows {
 		return &Error{
@@ -367,7 +408,12 @@ func (u *pipeline) execute(b []byte) error {
 	c.router.runs = append(c.router.runs[:0], po.prep)
 	c.begin()
 	defer func() { c.queryDone(now()) }()
-	if p.NoTx && !c.router.tx.open {
+	switch {
+	case c.router.tx.open:
+	case p.NoTx:
+		return t.carryOut(p)
+	case alone(p) && p.Writes && len(u.behind) == headerLen && u.behind[0] == 'S': // nothing else has to be atomic with it
+		defer c.doneTx()
 		return t.carryOut(p)
 	}
 	return u.statement(&t, p)

@@ -57,6 +57,8 @@ type pool struct {
 	retryAt    int64                     // no attempt before; guarded by mu
 	lifeEnd    int64                     // when a server was last closed for its age; guarded by mu
 	hostTurn   uint32                    // guarded by mu
+	own        *server                   // the connection of ours that is kept, see own.go; guarded by mu
+	marks      int                       // how often markStale was called; guarded by mu
 	twoPhaseOK atomic.Int64              // until when the server is known to be able to commit in two phases
 	emptySince int64                     // since when there has been no client and no server, 0 if there are; guarded by mu
 }
@@ -120,6 +122,9 @@ func (p *pool) take(c *client) (*server, error) {
 	if err := p.failing(); err != nil {
 		return nil, err
 	}
+	if p.dropped && p.key.shard != "" {
+		return nil, fatalError{errShardRemoved(p)}
+	}
 	if c.waitAt.Load() == 0 {
 		c.waitAt.Store(now())
 	}
@@ -144,7 +149,33 @@ func (p *pool) popIdle() *server {
 	return s
 }
 
-// held reports whether servers are not to be handed out now. The caller holds mu.
+// next returns the client that is served next, nil if there is none. While the database is paused those are served that have a transaction
+// open on another shard, because PAUSE waits for it. The caller holds mu.
+func (p *pool) next() *client {
+	c := p.waiters.head
+	if p.held() {
+		for c != nil && !c.underWay() {
+			c = c.wait.next
+		}
+	}
+	return c
+}
+
+// wanting counts the clients that wait for a server and may have one now. The caller holds mu.
+func (p *pool) wanting() int {
+	if !p.held() {
+		return p.waiters.n
+	}
+	n := 0
+	for c := p.waiters.head; c != nil; c = c.wait.next {
+		if c.underWay() {
+			n++
+		}
+	}
+	return n
+}
+
+// held reports whether clients that hold no server are not to be given one now. The caller holds mu.
 func (p *pool) held() bool { return p.db.paused.Load() || p.p.paused.Load() }
 
 // failing returns what to tell a client while the server refuses our logins and there is no server to wait for.
@@ -226,8 +257,9 @@ func (p *pool) free(s *server) {
 		p.mu.Unlock()
 		return
 	}
+	c := p.next()
 	switch set := p.conf.Load(); {
-	case p.held():
+	case c == nil && p.held():
 		p.mu.Unlock()
 		s.close("paused")
 		return
@@ -235,8 +267,7 @@ func (p *pool) free(s *server) {
 		p.mu.Unlock()
 		s.close("pool_size was lowered")
 		return
-	case p.waiters.n > 0:
-		c := p.waiters.head
+	case c != nil:
 		p.dequeue(c)
 		s.state.Store(serverActive)
 		s.releasedAt = t
@@ -300,8 +331,12 @@ func (p *pool) dropIdle(s *server) {
 	if i >= 0 {
 		p.idle = slices.Delete(p.idle, i, i+1)
 	}
+	kept := p.own == s
+	if kept {
+		p.own = nil
+	}
 	p.mu.Unlock()
-	if i >= 0 {
+	if i >= 0 || kept {
 		s.close("server closed the connection")
 	}
 }
@@ -334,10 +369,10 @@ func (p *pool) gone(s *server, why string) {
 
 // grow opens as many servers as there are clients waiting and limits allow. The caller holds mu.
 func (p *pool) grow() {
-	if p.dropped || p.held() {
+	if p.dropped {
 		return
 	}
-	for p.waiters.n > p.connecting && p.mayOpen() {
+	for p.wanting() > p.connecting && p.mayOpen() {
 		if !p.open() {
 			return
 		}
@@ -379,9 +414,10 @@ func (p *pool) open() bool {
 // connect opens one server and gives it to a waiter.
 func (p *pool) connect() {
 	t := now()
-	s, err := p.p.openServer(p)
+	s, err := p.p.openServer(p, p.config())
 	if err == nil {
 		p.connects.Record(time.Duration(now() - t))
+		p.p.logServerOpened(s)
 	}
 	p.mu.Lock()
 	p.connecting--
@@ -400,6 +436,9 @@ func (p *pool) connect() {
 	p.welcome = s.sc.Params
 	p.servers[s] = struct{}{}
 	dropped := p.dropped
+	if conf := p.config(); conf == nil || !s.conf.SameServer(conf) { // a reload came meanwhile, which could not mark it
+		s.closeNeeded.Store(true)
+	}
 	p.mu.Unlock()
 	if dropped {
 		s.close("pool was dropped")
@@ -467,6 +506,21 @@ func (p *pool) failed(err error) (tell []*client) {
 // extraParams is track_extra_parameters.
 func (p *pool) extraParams() []string { return p.p.extra }
 
+// dismiss tells everybody who waits for a server of a shard that there will be none.
+func (pl *pool) dismiss() {
+	var tell []*client
+	pl.mu.Lock()
+	for pl.waiters.n > 0 {
+		c := pl.waiters.head
+		pl.dequeue(c)
+		tell = append(tell, c)
+	}
+	pl.mu.Unlock()
+	for _, c := range tell {
+		c.wait.ch <- grant{err: fatalError{errShardRemoved(pl)}}
+	}
+}
+
 // markStale has every server of the pool closed when it is next idle.
 func (pl *pool) markStale() {
 	pl.mu.Lock()
@@ -475,7 +529,9 @@ func (pl *pool) markStale() {
 	}
 	pl.welcome = nil
 	pl.retryAt, pl.failures, pl.loginErr = 0, 0, false
+	pl.marks++
 	pl.mu.Unlock()
+	pl.dropOwn("close_needed")
 	pl.retireHubs("")
 	for _, s := range pl.takeIdle(func(*server) bool { return true }) {
 		s.close("close_needed")

@@ -30,7 +30,7 @@ type Pooler struct {
 	verifier *auth.Verifier
 	resolver *connect.Resolver
 	extra    []string // track_extra_parameters; fixed at start
-	killAt   string   // see point
+	killAt   *killAt  // see point
 
 	live       atomic.Pointer[live]
 	maxPacket  atomic.Int64
@@ -84,12 +84,15 @@ func New(o Options) (*Pooler, error) {
 		cfg: o.Config, log: o.Log, watch: w, bufs: &bufPool{}, stmts: newStmtTable(), ledger: newLedger(),
 		hasher: hasher, verifier: auth.NewVerifier(auth.VerifierOptions{Hasher: hasher}),
 		extra:     slices.Clone(cfg.TrackExtraParameters),
-		killAt:    os.Getenv(killAtVariable),
 		databases: map[string]*database{}, users: map[string]*user{}, pools: map[poolKey]*pool{},
 		counters: map[poolKey]*poolCounters{}, clients: map[uint64]*client{}, admins: map[uint64]*adminClient{},
 		keys: map[string]any{}, entering: map[net.Conn]struct{}{}, change: make(chan struct{}),
 		last: map[string]stats.Totals{}, averages: map[string]stats.Averages{}, statsAt: now(),
 		done: make(chan struct{}),
+	}
+	if p.killAt, err = parseKillAt(os.Getenv(killAtVariable)); err != nil {
+		w.close()
+		return nil, err
 	}
 	p.ctx, p.stop = context.WithCancel(context.Background())
 	p.resolver, err = connect.NewResolver(connect.ResolverOptions{

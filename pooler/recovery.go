@@ -11,6 +11,8 @@ import (
 	"pgdrover/internal/sqlparse"
 
 	"pgdrover/internal/catalog"
+	"pgdrover/internal/config"
+	"pgdrover/internal/connect"
 )
 
 const (
@@ -43,9 +45,14 @@ func (p *Pooler) recoverLoop() {
 	defer t.Stop()
 	said := map[string]string{} // the last complaint about each database
 	for {
+		p.sweepOwn()
 		for _, d := range p.shardedDatabases() {
 			text := ""
-			if err := p.recover(d); err != nil && !errors.Is(err, errNoRecovery) && p.ctx.Err() == nil {
+			switch err := p.recover(d); {
+			case errors.Is(err, errNoRecovery), p.ctx.Err() != nil:
+			case err == nil && said[d.name] != "":
+				p.log.Info().Str("database", d.name).Msg("recovery of transactions over several shards works again")
+			case err != nil:
 				if text = err.Error(); text != said[d.name] {
 					p.log.Warn().Err(err).Str("database", d.name).Msg("recovery of transactions over several shards failed, and is tried again")
 				}
@@ -76,77 +83,94 @@ func (p *Pooler) shardedDatabases() []*database {
 // neither the others from being finished nor, as its own may be missing, lets a decision be removed.
 func (p *Pooler) recover(d *database) error {
 	sh := d.sharding.Load()
-	if sh == nil || d.conf.Load().RecoveryUser == "" || p.shutdown.Load() != 0 {
+	if sh == nil || d.conf.Load().RecoveryUser == "" || p.shutdown.Load() != 0 || p.resting(d) {
 		return errNoRecovery
 	}
-	shards := sh.m.Shards()
-	var failed error
-	// Decisions first: when one is there, all its participants have prepared, so that those who are not found below have finished.
-	decided := map[string][]string{} // by shard
-	for _, name := range shards {
-		rows, err := p.askOwn(d, name, 'I', appendQuery(nil, queryDecisions))
-		if err != nil {
-			failed = errors.Join(failed, fmt.Errorf("shard %q: %w", name, err))
-			continue
-		}
+	all := p.allPlaces(d)
+	if _, err := onPlaces(all, func(at place) (struct{}, error) { return struct{}{}, p.recoverShard(d, all, at) }); err != nil {
+		return err
+	}
+	// Decisions first: when one is there, all its participants have prepared, so that those who are not found behind it have finished.
+	decided, err := onPlaces(all, func(at place) ([]string, error) { return p.decisions(d, all, at) })
+	if err != nil || !slices.ContainsFunc(decided, func(gids []string) bool { return len(gids) > 0 }) {
+		return err
+	}
+	prepared, err := onPlaces(all, func(at place) ([][]string, error) { return p.prepared(d, at) })
+	if err != nil {
+		return err
+	}
+	open := map[string]bool{} // decisions with a participant that has not finished
+	for _, rows := range prepared {
 		for _, r := range rows {
-			if participants := strings.Split(r[1], "/"); !slices.ContainsFunc(participants, func(s string) bool { return !slices.Contains(shards, s) }) {
-				decided[name] = append(decided[name], r[0])
+			if g, ok := parseGID(r[0]); ok {
+				open[g.decision()] = true
 			}
 		}
 	}
-	open := map[string]bool{} // decisions with a participant that has not finished
-	for _, name := range shards {
-		left, err := p.recoverShard(d, shards, name)
-		for _, g := range left {
-			open[g.decision()] = true
-		}
-		if err != nil {
-			failed = errors.Join(failed, fmt.Errorf("shard %q: %w", name, err))
-		}
-	}
-	if failed != nil {
-		return failed
-	}
-	for name, gids := range decided {
+	for i, gids := range decided {
 		done := slices.DeleteFunc(gids, func(g string) bool { return open[g] })
 		if len(done) == 0 {
 			continue
 		}
 		list := textArray(len(done), func(i int) *string { return &done[i] })
-		if _, err := p.askOwn(d, name, 'I', extendedQuery("DELETE FROM pgdrover.decision WHERE gid OPERATOR(pg_catalog.=) ANY ($1::pg_catalog.text[])", list)); err != nil {
-			failed = errors.Join(failed, fmt.Errorf("shard %q: %w", name, err))
+		if _, err := p.askOwn(d, all[i], 'I', extendedQuery("DELETE FROM pgdrover.decision WHERE gid OPERATOR(pg_catalog.=) ANY ($1::pg_catalog.text[])", list)); err != nil {
+			return fmt.Errorf("shard %q: %w", all[i].name, err)
 		}
 	}
-	return failed
+	return nil
 }
 
-// recoverShard finishes what one shard has prepared and nobody has finished for a while. left are all others.
-func (p *Pooler) recoverShard(d *database, shards []string, name string) (left []gid, err error) {
-	rows, err := p.askOwn(d, name, 'I', appendQuery(nil, queryPrepared))
-	if err != nil {
-		return nil, err
-	}
-	var failed error
+// decisions lists those that sessions of this database have left at a place, and all of whose participants can be looked at.
+func (p *Pooler) decisions(d *database, all []place, at place) (gids []string, err error) {
+	rows, err := p.askOwn(d, at, 'I', appendQuery(nil, queryDecisions))
 	for _, r := range rows {
-		g, ok := parseGID(r[0])
-		switch {
-		case !ok || g.shard != name || !slices.Contains(shards, g.decider): // of another database over the same servers
-		case r[2] != "t":
-			left = append(left, g)
-		default:
-			if err := p.finish(d, g, r[1]); err != nil {
-				left = append(left, g)
-				failed = errors.Join(failed, fmt.Errorf("transaction %s: %w", r[0], err))
-			}
+		unknown := func(name string) bool { return !slices.ContainsFunc(all, func(o place) bool { return o.name == name }) }
+		if f := strings.Split(r[0], "/"); len(f) == 3 && strings.HasSuffix(f[1], databaseTag(d.name)) && !slices.ContainsFunc(strings.Split(r[1], "/"), unknown) {
+			gids = append(gids, r[0])
 		}
 	}
-	return left, failed
+	return gids, err
+}
+
+// prepared lists what our transactions have prepared at a place.
+func (p *Pooler) prepared(d *database, at place) ([][]string, error) {
+	return p.askOwn(d, at, 'I', appendQuery(nil, queryPrepared))
+}
+
+// recoverShard finishes what one shard has prepared and nobody has finished for a while.
+func (p *Pooler) recoverShard(d *database, all []place, at place) error {
+	over := at.was != nil && !at.was.inUse() // who is not there now will prepare nothing behind the look at it
+	rows, err := p.prepared(d, at)
+	if err != nil {
+		return err
+	}
+	for _, r := range rows {
+		g, ok := parseGID(r[0])
+		if !ok || g.shard != at.name || !slices.ContainsFunc(all, func(o place) bool { return o.name == g.decider }) {
+			continue // of another database over the same servers
+		}
+		over = over && r[2] == "t"
+		if r[2] != "t" {
+			continue
+		}
+		if ferr := p.finish(d, all, at, g, r[1]); ferr != nil {
+			err = errors.Join(err, fmt.Errorf("transaction %s: %w", r[0], ferr))
+		}
+	}
+	if over && err == nil {
+		p.forgetRetired(d, at.was)
+	}
+	return err
 }
 
 // finish commits or rolls back what a shard has prepared as owner.
-func (p *Pooler) finish(d *database, g gid, owner string) error {
-	committed, err := p.outcome(d, g)
+func (p *Pooler) finish(d *database, all []place, at place, g gid, owner string) error {
+	committed, err := false, errOtherServer
+	for _, decider := range all {
+		if decider.name == g.decider && errors.Is(err, errOtherServer) {
+			committed, err = p.outcome(d, decider, g)
+		}
+	}
 	if err != nil {
 		return err
 	}
@@ -154,29 +178,40 @@ func (p *Pooler) finish(d *database, g gid, owner string) error {
 	if committed {
 		verb = "COMMIT PREPARED "
 	}
-	_, err = p.askOwn(d, g.shard, 'I', appendQuery(nil, "SET ROLE "+sqlparse.QuoteIdent(owner)), appendQuery(nil, verb+sqlparse.QuoteLiteral(g.of(g.shard))))
+	_, err = p.askOwn(d, at, 'I', appendQuery(nil, "SET ROLE "+sqlparse.QuoteIdent(owner)), appendQuery(nil, verb+sqlparse.QuoteLiteral(g.of(g.shard))), appendQuery(nil, "RESET ROLE"))
+	var se *connect.ServerError
+	if errors.As(err, &se) && se.Code() == "42704" {
+		return nil // somebody else has finished it meanwhile, in the same way
+	}
 	p.log.Info().Err(err).Str("database", d.name).Str("transaction", g.of(g.shard)).Msg("recovery: " + strings.TrimSpace(verb))
 	return err
 }
 
-// outcome finds out whether a transaction was committed. It waits for one that is still being decided.
-func (p *Pooler) outcome(d *database, g gid) (committed bool, err error) {
-	rows, err := p.askOwn(d, g.decider, 'T', appendQuery(nil, "BEGIN"), appendQuery(nil, probeTimeout), extendedQuery(catalog.ProbeDecision+" RETURNING gid", g.decision()))
-	return err == nil && len(rows) == 0, err
+// outcome finds out whether a transaction was committed. It waits for one that is still being decided. Another server than the one that
+// decided would know nothing of it, and is not believed.
+func (p *Pooler) outcome(d *database, decider place, g gid) (committed bool, err error) {
+	rows, err := p.askOwn(d, decider, 'T', appendQuery(nil, "BEGIN"), appendQuery(nil, probeTimeout), appendQuery(nil, "SELECT "+identity),
+		extendedQuery(catalog.ProbeDecision+" RETURNING gid", g.decision()))
+	switch {
+	case err != nil:
+		return false, err
+	case len(rows) == 0 || rows[0][0] != g.at:
+		return false, errOtherServer
+	}
+	return len(rows) == 1, nil
 }
+
+var errOtherServer = errors.New("the server of the shard that has decided on it is not the one that is configured now")
 
 // awaitOutcome is outcome for a session whose connection to the decider was lost. The decider's backend may still be at work, or
 // wait for us: it is ended first.
 func (p *Pooler) awaitOutcome(d *database, g gid, lost *leg) (committed bool, err error) {
-	err = p.retry(func() error {
+	return p.retry(func() (bool, error) {
 		if err := p.endBackend(d, lost); err != nil {
-			return err
+			return false, err
 		}
-		var err error
-		committed, err = p.outcome(d, g)
-		return err
+		return p.outcome(d, lost.place(), g)
 	})
-	return committed, err
 }
 
 // fate finds out what became of a transaction on one shard whose connection was lost during COMMIT.
@@ -184,21 +219,20 @@ func (p *Pooler) fate(d *database, lost *leg) (committed, known bool) {
 	if lost.xid == "" {
 		return false, false
 	}
-	err := p.retry(func() error {
+	committed, err := p.retry(func() (bool, error) {
 		if err := p.endBackend(d, lost); err != nil {
-			return err
+			return false, err
 		}
-		rows, err := p.askOwn(d, lost.pool.key.shard, 'I', extendedQuery("SELECT pg_catalog.txid_status($1::pg_catalog.int8)", lost.xid))
+		rows, err := p.askOwn(d, lost.place(), 'I', extendedQuery("SELECT pg_catalog.txid_status($1::pg_catalog.int8)", lost.xid))
 		switch {
 		case err != nil:
-			return err
+			return false, err
 		case len(rows) != 1 || rows[0][0] == "":
-			return errOutOfStep
+			return false, errOutOfStep
 		case rows[0][0] == "in progress":
-			return errors.New("the transaction is still in progress")
+			return false, errors.New("the transaction is still in progress")
 		}
-		committed = rows[0][0] == "committed"
-		return nil
+		return rows[0][0] == "committed", nil
 	})
 	return committed, err == nil
 }
@@ -210,39 +244,75 @@ func (p *Pooler) endBackend(d *database, lost *leg) error {
 	if lost.xid == "" {
 		return nil
 	}
-	_, err := p.askOwn(d, lost.pool.key.shard, 'I', extendedQuery(end, fmt.Sprint(lost.srv.sc.PID), lost.xid))
+	_, err := p.askOwn(d, lost.place(), 'I', extendedQuery(end, fmt.Sprint(lost.srv.sc.PID), lost.xid))
 	return err
 }
 
-// retry calls f until it succeeds or outcomeTimeout is over.
-func (p *Pooler) retry(f func() error) error {
-	deadline := time.Now().Add(outcomeTimeout)
+// retry calls f until it succeeds or outcomeTimeout is over, and does not wait longer for one that hangs.
+func (p *Pooler) retry(f func() (bool, error)) (bool, error) {
+	type answer struct {
+		yes bool
+		err error
+	}
+	late := time.NewTimer(outcomeTimeout)
+	defer late.Stop()
+	err := errors.New("the server does not answer")
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
-		err := f()
-		if err == nil || errors.Is(err, errNoRecovery) || time.Now().After(deadline) {
-			return err
+		ch := make(chan answer, 1)
+		p.wg.Go(func() {
+			yes, err := f()
+			ch <- answer{yes, err}
+		})
+		select {
+		case a := <-ch:
+			if a.err == nil || errors.Is(a.err, errNoRecovery) {
+				return a.yes, a.err
+			}
+			err = a.err
+		case <-time.After(answerLate): // another attempt has another connection
+			continue
+		case <-late.C:
+			return false, err
 		}
 		select {
 		case <-time.After(wait):
+		case <-late.C:
+			return false, err
 		case <-p.ctx.Done():
-			return err
+			return false, err
 		}
 	}
 }
 
 // askOwn has a connection of our own to a shard, as recovery_user, run msgs one after the other, and returns their rows; NULL is "". Each
-// leaves the transaction status tx behind; with 'T', which begins with BEGIN, nothing is committed.
-func (p *Pooler) askOwn(d *database, name string, tx byte, msgs ...[]byte) ([][]string, error) {
+// leaves the transaction status tx behind; with 'T', which begins with BEGIN, nothing is committed. What they set they take back.
+func (p *Pooler) askOwn(d *database, at place, tx byte, msgs ...[]byte) ([][]string, error) {
 	user := d.conf.Load().RecoveryUser
 	if user == "" {
 		return nil, errNoRecovery
 	}
-	s, err := p.findPool(d, name, user, "none").openOwn()
+	pl := p.findPool(d, at.name, user, "none")
+	s, err := pl.takeOwn(at.conf)
 	if err != nil {
 		return nil, err
 	}
-	defer s.close("recovery is done")
-	defer context.AfterFunc(p.ctx, func() { s.conn.interrupt(true) })()
+	stop := context.AfterFunc(p.ctx, func() { s.conn.interrupt(true) })
+	rows, err := s.rowsIn(tx, msgs)
+	ended := error(nil)
+	if tx != 'I' && err == nil {
+		ended = s.exchange(appendQuery(nil, "ROLLBACK"), syncTimeout, nil)
+	}
+	var se *connect.ServerError
+	if !stop() || ended != nil || err != nil && (len(msgs) > 1 || !errors.As(err, &se)) { // it may stand anywhere
+		s.close("recovery is done")
+	} else {
+		pl.keepOwn(s)
+	}
+	return rows, err
+}
+
+// rowsIn is askOwn on one connection.
+func (s *server) rowsIn(tx byte, msgs [][]byte) ([][]string, error) {
 	var rows [][]string
 	for _, m := range msgs {
 		err := s.exchangeIn(tx, m, syncTimeout, func(typ byte, body []byte) error {
@@ -269,20 +339,27 @@ func (p *Pooler) askOwn(d *database, name string, tx byte, msgs ...[]byte) ([][]
 	return rows, nil
 }
 
-// openOwn opens a server for ourselves, within the limits that span pools.
-func (pl *pool) openOwn() (*server, error) {
+var errLimitReached = errors.New("is reached")
+
+// openOwn opens a server for ourselves, within the limits that span pools. The error is errLimitReached if they allow none.
+func (pl *pool) openOwn() (*server, error) { return pl.openOwnAt(pl.config(), false) }
+
+// openOwnAt is openOwn for the server that conf describes. One that is quiet comes and goes so often that the log does not have it.
+func (pl *pool) openOwnAt(conf *config.Database, quiet bool) (*server, error) {
 	if !pl.p.ledger.take(pl) {
 		pl.p.evictFor(pl)
 		if !pl.p.ledger.take(pl) {
-			return nil, fmt.Errorf("%s is reached", pl.p.ledger.over(pl))
+			return nil, fmt.Errorf("%s %w", pl.p.ledger.over(pl), errLimitReached)
 		}
 	}
-	s, err := pl.p.openServer(pl)
+	s, err := pl.p.openServer(pl, conf)
 	if err != nil {
 		pl.p.ledger.give(pl)
 		return nil, err
 	}
 	s.state.Store(serverActive)
 	s.linkedAt.Store(now())
+	s.quiet = quiet
+	pl.p.logServerOpened(s)
 	return s, nil
 }

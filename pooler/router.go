@@ -49,7 +49,7 @@ func (r *router) use(c *client, sh *sharding) {
 	pools := make([]*pool, len(sh.m.Shards()))
 	for i, name := range sh.m.Shards() {
 		user := c.loginName
-		if forced := c.db.conf.Load().ShardServer(name).User; forced != "" {
+		if forced := sh.conf.ShardServer(name).User; forced != "" {
 			user = forced
 		}
 		pools[i] = c.p.findPool(c.db, name, user, "none")

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"pgdrover/internal/config"
 	"pgdrover/internal/connect"
 )
 
@@ -21,6 +22,10 @@ type server struct {
 	pool *pool
 	sc   *connect.Server
 	conn conn
+	conf *config.Database // where it is
+
+	quiet bool // one of our own that the log leaves out
+	mark  int  // pool.marks when it was opened, of one of our own
 
 	tx       byte     // status of the last ReadyForQuery
 	session  session  // what its parameters are known to be
@@ -42,6 +47,7 @@ type server struct {
 	linkedAt    atomic.Int64
 	closeNeeded atomic.Bool
 	dead        atomic.Bool // its peer has hung up
+	mute        atomic.Bool // lookout has found that no answer will come
 	closed      atomic.Bool
 	nPrepared   atomic.Int32
 	appName     atomic.Pointer[string]
@@ -253,7 +259,7 @@ func (s *server) exchangeIn(tx byte, msg []byte, timeout time.Duration, each fun
 // deals with when it waits for its client again.
 func (s *server) mayGoOn(deadline time.Time) bool {
 	c := s.link.Load()
-	return time.Now().Before(deadline) && s.pool.p.ctx.Err() == nil && (c == nil || !c.dying.Load())
+	return time.Now().Before(deadline) && !s.mute.Load() && s.pool.p.ctx.Err() == nil && (c == nil || !c.dying.Load())
 }
 
 // close ends the connection. Only the holder may call it; a second call does nothing.

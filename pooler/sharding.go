@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,10 +22,14 @@ import (
 // as a client's own role. A reload makes a new one, so that the catalogs are read again.
 type sharding struct {
 	m     *shard.Map
-	cache *shard.Cache // of plans; outlives maps
+	conf  *config.Database // what the map was made of
+	cache *shard.Cache     // of plans; outlives maps
 
 	planner atomic.Pointer[planner]
-	mu      sync.Mutex // held while catalogs are read, so that one session does it for all
+	mu      sync.Mutex        // held while catalogs are read, so that one session does it for all
+	down    map[string]string // why the catalogs of a shard could not be read last; guarded by mu
+
+	ids idStock
 }
 
 type shardMap = shard.Map
@@ -36,20 +41,25 @@ type planner struct {
 	*shard.DB
 	ddl      uint64 // database.ddl before the catalogs were read
 	problems []catalog.Problem
-	missing  bool         // a shard was down
-	again    atomic.Int64 // when that is to be looked at again
+	missing  bool                 // a shard was down
+	pools    []*pool              // over which the catalogs were read, by shard
+	empty    []catalog.Difference // reference tables that are empty on one shard and not on another
+	unsure   bool                 // some could not be looked at
+	lacking  bool                 // statements are refused because of them, or it is not known
+	again    atomic.Int64         // when what was missing, empty or unsure is to be looked at again
 }
 
 // setMap puts a new map in force. Catalogs are read again for it; plans of the old one are of no use.
 func (d *database) setMap(m *shardMap) {
 	prev := d.sharding.Load()
+	conf := d.conf.Load()
 	switch {
 	case m == nil:
 		d.sharding.Store(nil)
 	case prev == nil:
-		d.sharding.Store(&sharding{m: m, cache: shard.NewCache(planCacheBytes)})
+		d.sharding.Store(&sharding{m: m, conf: conf, cache: shard.NewCache(planCacheBytes)})
 	default:
-		d.sharding.Store(&sharding{m: m, cache: prev.cache})
+		d.sharding.Store(&sharding{m: m, conf: conf, cache: prev.cache})
 	}
 }
 
@@ -77,16 +87,15 @@ const loadTimeout = 30 * time.Second
 
 // plannerFor returns the planner for the database as it is now. Inside a transaction block it stays what it was.
 func (c *client) plannerFor(sh *sharding) (*planner, error) {
-	read := func(i int) (*catalog.Catalog, error) { return c.router.pool(i).ownCatalog() }
 	p := sh.planner.Load()
 	switch {
 	case p == nil || p.ddl != c.db.ddl.Load() && !c.router.tx.open:
-		return c.p.readPlanner(c.db, sh, read)
+		return c.p.readPlanner(c.db, sh, p, c.router.pools)
 	case p.missing && p.again.Load() < now():
 		if at := p.again.Load(); p.again.CompareAndSwap(at, now()+int64(catalogsAgain)) {
 			pools := c.router.pools
 			c.p.wg.Go(func() {
-				_, _ = c.p.readPlanner(c.db, sh, func(i int) (*catalog.Catalog, error) { return pools[i].ownCatalog() }) // it is tried again
+				_, _ = c.p.readPlanner(c.db, sh, p, pools) // it is tried again
 			})
 		}
 	}
@@ -96,27 +105,41 @@ func (c *client) plannerFor(sh *sharding) (*planner, error) {
 // catalogsAgain is how long a shard whose catalogs could not be read is left alone.
 const catalogsAgain = 5 * time.Second
 
-// readPlanner makes the planner for the database as it is now, unless another goroutine has. read returns the catalogs of a shard. A shard that
-// is down is left out: statements that need it will find out by themselves, and the others go on.
-func (p *Pooler) readPlanner(d *database, sh *sharding, read func(i int) (*catalog.Catalog, error)) (*planner, error) {
+// readPlanner makes the planner for the database as it is now, in place of old, unless another goroutine has. pools are those over which the shards
+// are asked. A shard that is down is left out: statements that need it will find out by themselves, and the others go on.
+func (p *Pooler) readPlanner(d *database, sh *sharding, old *planner, pools []*pool) (*planner, error) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	ddl := d.ddl.Load()
-	if pl := sh.planner.Load(); pl != nil && pl.ddl == ddl && !pl.missing {
-		return pl, nil
+	was := sh.planner.Load()
+	if was != nil && was != old && was.ddl == ddl {
+		return was, nil
 	}
+	full := fillings{pools: pools, tables: sh.referenceTables(), sizes: make([][]int64, len(pools))}
 	var cats []catalog.Shard
 	var failed error
 	at := make([]int, len(sh.m.Shards())) // of each shard in cats
 	for i, name := range sh.m.Shards() {
-		cat, err := read(i)
+		var cat *catalog.Catalog
+		var err error
+		cat, full.sizes[i], err = pools[i].ownCatalog(full.tables)
 		if err != nil {
 			at[i] = -1
 			if failed == nil {
 				failed = err
 			}
-			p.log.Warn().Err(err).Str("database", d.name).Str("shard", name).Msg("the catalogs of a shard cannot be read")
+			if text := err.Error(); text != sh.down[name] { // it is tried again and again
+				if sh.down == nil {
+					sh.down = map[string]string{}
+				}
+				sh.down[name] = text
+				p.log.Warn().Err(err).Str("database", d.name).Str("shard", name).Msg("the catalogs of a shard cannot be read")
+			}
 			continue
+		}
+		if sh.down[name] != "" {
+			delete(sh.down, name)
+			p.log.Info().Str("database", d.name).Str("shard", name).Msg("the catalogs of the shard can be read again")
 		}
 		at[i] = len(cats)
 		cats = append(cats, catalog.Shard{Name: name, Catalog: cat})
@@ -131,11 +154,23 @@ func (p *Pooler) readPlanner(d *database, sh *sharding, read func(i int) (*catal
 		}
 		return -1
 	}, cats[0].Catalog, cats[1:]...)
+	pl := &planner{ddl: ddl, missing: failed != nil, pools: pools}
+	var known []catalog.Problem
+	if was == nil {
+		pl.empty = full.empty(nil)
+	} else {
+		known, pl.empty = was.problems, full.empty(was.empty)
+	}
+	cat.Differences = append(cat.Differences, pl.empty...)
 	problems := catalog.Check(cat, listed(sh.m), func(n catalog.Name) (catalog.Placement, bool) { return placement(sh.m, conf, n) }, conf.Waive)
 	for _, pr := range problems {
+		if slices.Contains(known, pr) {
+			continue
+		}
 		p.log.Warn().Str("database", d.name).Str("table", pr.Relation.String()).Str("check", pr.Code).Msg(pr.Message)
 	}
-	pl := &planner{DB: shard.NewDB(sh.m, cat, sh.cache, conf.ShardLocal...), ddl: ddl, problems: problems, missing: failed != nil}
+	pl.DB, pl.problems, pl.unsure = shard.NewDB(sh.m, cat, sh.cache, conf.ShardLocal...), problems, full.unsure
+	pl.lacking = pl.unsure || slices.ContainsFunc(problems, func(pr catalog.Problem) bool { return pr.Code == catalog.ProblemEmpty })
 	pl.again.Store(now() + int64(catalogsAgain))
 	pl.Refuse(problems)
 	sh.planner.Store(pl)
@@ -173,22 +208,29 @@ func home(m *shard.Map, n catalog.Name) int {
 	return -1
 }
 
-// ownCatalog reads the catalogs of a shard over a connection of our own.
-func (pl *pool) ownCatalog() (*catalog.Catalog, error) {
-	s, err := pl.openOwn()
-	if err != nil {
-		return nil, catalogError(pl.key.shard, err)
-	}
-	defer s.close("reading the catalogs is done")
-	var cat *catalog.Catalog
-	err = s.lend(loadTimeout, func(ctx context.Context, conn *pgconn.PgConn) (err error) {
-		cat, err = catalog.Load(ctx, conn)
+// ownCatalog reads the catalogs of a shard over a connection of our own, and the sizes of some tables.
+func (pl *pool) ownCatalog(tables []catalog.Name) (cat *catalog.Catalog, sizes []int64, err error) {
+	err = pl.askOwn(func(ctx context.Context, conn *pgconn.PgConn) (err error) {
+		if cat, err = catalog.Load(ctx, conn); err != nil {
+			return err
+		}
+		sizes, err = catalog.Sizes(ctx, conn, tables)
 		return err
 	})
 	if err != nil {
-		return nil, catalogError(pl.key.shard, err)
+		return nil, nil, catalogError(pl.key.shard, err)
 	}
-	return cat, nil
+	return cat, sizes, nil
+}
+
+// askOwn opens a connection of our own for some questions.
+func (pl *pool) askOwn(use func(context.Context, *pgconn.PgConn) error) error {
+	s, err := pl.openOwnAt(pl.config(), true)
+	if err != nil {
+		return err
+	}
+	defer s.close("the shard has answered")
+	return s.lend(loadTimeout, use)
 }
 
 func catalogError(shard string, err error) error {

@@ -89,6 +89,11 @@ func (p *Pooler) Checks() []CheckInfo {
 		if pl == nil || pl.ddl != d.ddl.Load() {
 			out = append(out, CheckInfo{Database: d.name, Unread: true})
 		}
+		if moved := d.moved.Load(); moved != nil {
+			for _, pr := range *moved {
+				out = append(out, CheckInfo{Database: d.name, Problem: pr})
+			}
+		}
 		if pl == nil {
 			continue
 		}
@@ -131,9 +136,11 @@ func (p *Pooler) Route(ctx context.Context, database, role, text string) ([]shar
 				Hint: "Add AS <role>, or set recovery_user or user of the database.",
 			}
 		}
-		if pl, err = p.readPlanner(d, sh, func(i int) (*catalog.Catalog, error) {
-			return p.findPool(d, sh.m.Shards()[i], role, "none").ownCatalog()
-		}); err != nil {
+		pools := make([]*pool, len(sh.m.Shards()))
+		for i, name := range sh.m.Shards() {
+			pools[i] = p.findPool(d, name, role, "none")
+		}
+		if pl, err = p.readPlanner(d, sh, pl, pools); err != nil {
 			return nil, err
 		}
 	}

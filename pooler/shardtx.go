@@ -354,7 +354,12 @@ func (tx *shardTx) opening() string {
 
 // tell has the linked server, which is joining, hear what was said before. If it does not accept that, it leaves again.
 func (c *client) tell(l *leg, text string) error {
+	over := c.p.lookout(l)
 	err := l.srv.exchangeIn('T', appendQuery(nil, text), syncTimeout, nil)
+	over()
+	if l.srv.mute.Load() {
+		err = errNoAnswer
+	}
 	if err == nil {
 		return nil
 	}

@@ -56,6 +56,13 @@ func (t *turn) carryOut(p *shard.Plan) error {
 	if tx.failed && !endsFailure(p) {
 		return t.fail(errFailedTransaction())
 	}
+	if p.Kind == shard.NextID {
+		drawn, err := c.withIDs(p)
+		if err != nil {
+			return t.fail(err)
+		}
+		p = drawn
+	}
 	switch p.Kind {
 	case shard.Forward:
 		return t.forward(p.Shard, p)
@@ -76,7 +83,7 @@ func (t *turn) carryOut(p *shard.Plan) error {
 func (t *turn) fanQuery(p *shard.Plan) error {
 	c := t.c
 	c.begin()
-	ours := !c.router.tx.open && p.Writes && !p.NoTx
+	ours := !c.router.tx.open && p.Writes && !p.NoTx && !alone(p)
 	if ours {
 		c.beginOwn()
 	}
@@ -99,6 +106,9 @@ func (t *turn) fanQuery(p *shard.Plan) error {
 	}
 	return t.answer(out)
 }
+
+// alone says that one shard carries out the whole of p, as one statement: it needs no transaction of ours to be atomic.
+func alone(p *shard.Plan) bool { return p.Kind == shard.Gather && len(p.Parts) == 1 }
 
 // fan carries out an Execute.
 func (t *turn) fan(p *shard.Plan) error {

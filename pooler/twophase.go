@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"slices"
 	"strings"
 	"time"
@@ -20,31 +21,46 @@ import (
 // transaction is committed; every other shard then finishes, now or when recovery (recovery.go) finds what it has prepared. Nothing of
 // this is kept in the process.
 
-// gidPrefix begins the names of our prepared transactions: gidPrefix, a random number, the decider's name, the participant's.
+// gidPrefix begins the names of our prepared transactions: gidPrefix, an id, the decider's name, its server's identity, the participant's name.
 const gidPrefix = "pgdrover/"
 
-// gid is the name of a transaction, of which the decision row has the first two parts.
-type gid struct{ id, decider, shard string }
+// gid is the name of a transaction, of which the decision row has the id and the decider.
+type gid struct {
+	id      string // a random number and the databaseTag
+	decider string // the shard that decides
+	at      string // which server that is: a shard's name may come to mean another one
+	shard   string // the participant
+}
 
-func newGID(decider string) gid {
+func newGID(database, decider string) gid {
 	var b [8]byte
 	_, _ = rand.Read(b[:]) // never fails
-	return gid{id: hex.EncodeToString(b[:]), decider: decider}
+	return gid{id: hex.EncodeToString(b[:]) + databaseTag(database), decider: decider}
 }
+
+// databaseTag tells the decisions of one of our databases from those of others that share a shard with it.
+func databaseTag(database string) string {
+	return fmt.Sprintf("-%08x", crc32.ChecksumIEEE([]byte(database)))
+}
+
+// identity is an expression of SQL that differs from server to server and from database to database, and stays what it is when a standby
+// is promoted.
+const identity = `(SELECT pg_catalog.to_hex(c.system_identifier) OPERATOR(pg_catalog.||) '.' OPERATOR(pg_catalog.||) pg_catalog.to_hex(d.oid::pg_catalog.int8) ` +
+	`FROM pg_catalog.pg_control_system() c, pg_catalog.pg_database d WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database())`
 
 // decision is the key of the decision row.
 func (g gid) decision() string { return gidPrefix + g.id + "/" + g.decider }
 
 // of is the name under which a participant prepares.
-func (g gid) of(shard string) string { return g.decision() + "/" + shard }
+func (g gid) of(shard string) string { return g.decision() + "/" + g.at + "/" + shard }
 
 // parseGID reads the name of a prepared transaction.
 func parseGID(s string) (g gid, ok bool) {
 	f := strings.Split(strings.TrimPrefix(s, gidPrefix), "/")
-	if !strings.HasPrefix(s, gidPrefix) || len(f) != 3 {
+	if !strings.HasPrefix(s, gidPrefix) || len(f) != 4 {
 		return gid{}, false
 	}
-	return gid{f[0], f[1], f[2]}, true
+	return gid{id: f[0], decider: f[1], at: f[2], shard: f[3]}, true
 }
 
 // twoPhaseFor is how long a shard that was found able to commit in two phases is not asked again.
@@ -69,6 +85,8 @@ func (c *client) mayWrite(l *leg) error {
 // recoveryMissing is like catalog.TwoPhaseMissing about the role that has to finish what is interrupted.
 const recoveryMissing = ` UNION ALL SELECT 'role %[1]s, which is recovery_user, does not exist' WHERE NOT EXISTS (` +
 	`SELECT FROM pg_catalog.pg_roles WHERE rolname OPERATOR(pg_catalog.=) %[2]s) ` +
+	`UNION ALL SELECT 'this role may not execute pg_control_system()' WHERE NOT pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE') ` +
+	`UNION ALL SELECT 'role %[1]s, which is recovery_user, may not log in' FROM pg_catalog.pg_roles WHERE rolname OPERATOR(pg_catalog.=) %[2]s AND NOT rolcanlogin ` +
 	`UNION ALL SELECT 'role %[1]s, which is recovery_user, is not a member of role ' OPERATOR(pg_catalog.||) current_user::pg_catalog.text FROM pg_catalog.pg_roles ` +
 	`WHERE rolname OPERATOR(pg_catalog.=) %[2]s AND NOT pg_catalog.pg_has_role(oid, (SELECT r.oid FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) current_user), 'MEMBER')`
 
@@ -108,13 +126,37 @@ func (c *client) twoPhaseReady(o *leg) error {
 		return &Error{
 			Severity: "ERROR", Code: "0A000", Message: fmt.Sprintf("shard %q cannot take part in a transaction that writes to several shards", o.pool.key.shard),
 			Detail: strings.ToUpper(missing[0][:1]) + missing[0][1:] + strings.Join(append([]string{""}, missing[1:]...), "; ") + ".",
-			Hint:   fmt.Sprintf("ALTER DATABASE %s INSTALL TWO PHASE FOR %s on the admin database installs it; SHOW TWO_PHASE ON DATABASE %[1]s FOR %[2]s prints the SQL for every shard.", sqlparse.QuoteIdent(c.db.name), sqlparse.QuoteIdent(o.pool.key.user)),
+			Hint:   twoPhaseHint(missing, sqlparse.QuoteIdent(c.db.name), sqlparse.QuoteIdent(o.pool.key.user)),
 		}
 	}
 	if !asOther {
 		o.pool.twoPhaseOK.Store(now() + int64(twoPhaseFor))
 	}
 	return nil
+}
+
+// twoPhaseHint says how to mend what is missing.
+func twoPhaseHint(missing []string, database, user string) string {
+	var hints []string
+	rest := slices.DeleteFunc(slices.Clone(missing), func(m string) bool {
+		switch {
+		case strings.HasPrefix(m, "max_prepared_transactions"):
+			hints = append(hints, "Set max_prepared_transactions of the shard's server to at least its max_connections (ALTER SYSTEM) and restart it.")
+		case strings.HasPrefix(m, "recovery_user"):
+			hints = append(hints, fmt.Sprintf("ALTER DATABASE %s SET recovery_user = … on the admin database names it.", database))
+		case strings.HasSuffix(m, "may not log in"):
+			hints = append(hints, "ALTER ROLE … LOGIN on the shard.")
+		case strings.HasSuffix(m, "pg_control_system()"):
+			hints = append(hints, fmt.Sprintf("GRANT EXECUTE ON FUNCTION pg_control_system() TO %s on the shard.", user))
+		default:
+			return false
+		}
+		return true
+	})
+	if len(rest) > 0 || len(hints) == 0 {
+		hints = append(hints, fmt.Sprintf("ALTER DATABASE %s INSTALL TWO PHASE FOR %s on the admin database installs it; SHOW TWO_PHASE ON DATABASE %[1]s FOR %[2]s prints the SQL for every shard.", database, user))
+	}
+	return strings.Join(hints, " ")
 }
 
 // commitTwoPhase commits a transaction that several legs wrote in. An error that does not end the session says that nothing was committed;
@@ -129,14 +171,21 @@ func (c *client) commitTwoPhase(writers []*leg) error {
 	if err != nil {
 		return c.commitRefused(err)
 	}
-	g := newGID(decider.pool.key.shard)
+	g := newGID(c.db.name, decider.pool.key.shard)
 	names := make([]string, len(others))
 	for i, l := range others {
 		names[i] = l.pool.key.shard
 	}
-	row := extendedQuery("SELECT pgdrover.decide($1, $2)", g.decision(), textArray(len(names), func(i int) *string { return &names[i] }))
+	row := extendedQuery("SELECT "+identity+", pgdrover.decide($1, $2)", g.decision(), textArray(len(names), func(i int) *string { return &names[i] }))
 	c.p.point("before decide")
-	if err := c.onLegs([]*leg{decider}, false, func(l *leg) error { return l.srv.exchangeIn('T', row, commitTimeout, nil) })[0]; err != nil {
+	if err := c.onLegs([]*leg{decider}, false, func(l *leg) error {
+		return l.srv.exchangeIn('T', row, commitTimeout, func(typ byte, body []byte) error {
+			if f, err := dataRow(body); typ == 'D' && err == nil && len(f) == 2 && f[0] != nil {
+				g.at = *f[0]
+			}
+			return nil
+		})
+	})[0]; err != nil {
 		return c.abandonTwoPhase(g, nil, decider, "", err)
 	}
 	c.p.point("decided")

@@ -36,6 +36,7 @@ type portal struct {
 	prep  *shard.Prepared
 	parse []byte // text and parameter types of its statement
 	bind  []byte // of the Bind behind the names
+	late  bool   // it is described when it is executed
 }
 
 // routeUnit takes messages of the extended protocol to where they belong. Mostly that is one shard, which gets them as they are.

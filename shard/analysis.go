@@ -50,6 +50,8 @@ type analysis struct {
 	padded       bool
 	valuesInsert bool           // there is an INSERT … VALUES
 	update1      *pg.UpdateStmt // the statement, if it is an UPDATE
+	top          *pg.Node       // the query or write
+	draws        *Error         // it calls nextval: a reference table's come from the lead shard, any other must be pinned
 	// returningParams says that RETURNING has a parameter.
 	returningParams bool
 }

@@ -19,6 +19,7 @@ type binding struct {
 	folder      *sqlparse.Folder // of text, in the simple protocol
 	stmt        *sqlparse.Shape
 	limited     []byte // else: the text for one of several shards
+	moment      string // a constant of the text that means the time at which it is read
 }
 
 // maxFastColumns is the widest key that is located without allocation.
@@ -165,6 +166,8 @@ func (sh *shape) bindQuery(b *binding) (Plan, error) {
 		return Plan{}, sh.err
 	case sh.static:
 		return sh.plan, nil
+	case sh.draws:
+		return sh.bindDraws()
 	case sh.fast:
 		if shard, ok := sh.bindFast(b); ok {
 			plan := sh.plan
@@ -370,8 +373,23 @@ func (sh *shape) insertShards(b *binding, p *insertPlan, total shardSet) error {
 // assignShard locates a row that is stored. What every server rejects is sent to the first shard of the key, to be rejected there.
 func (sh *shape) assignShard(b *binding, table *Table, columns []keyAssign, row []source) (int, error) {
 	var few [maxFastColumns]hash.Value
-	values := few[:0]
+	values, rejected, err := sh.stored(b, columns, row, few[:0])
+	switch {
+	case err != nil:
+		return 0, err
+	case rejected:
+		return table.Key.Shards()[0], nil
+	}
+	return place(table, columns, values)
+}
+
+// stored reads the values of a key that is stored, but for those that are drawn. rejected says that every server rejects one of them.
+func (sh *shape) stored(b *binding, columns []keyAssign, row []source, values []hash.Value) (_ []hash.Value, rejected bool, err error) {
 	for k := range row {
+		if row[k].kind == sourceNextID {
+			values = append(values, hash.Int(0))
+			continue
+		}
 		v, out := b.value(sh, &row[k])
 		if out == readOK {
 			var err error
@@ -384,12 +402,17 @@ func (sh *shape) assignShard(b *binding, table *Table, columns []keyAssign, row 
 		}
 		switch {
 		case out == readUnsure:
-			return 0, refuse(RefuseKeyValue, columns[k].name)
+			return nil, false, refuse(RefuseKeyValue, columns[k].name)
 		case out == readNone:
-			return table.Key.Shards()[0], nil
+			return nil, true, nil
 		}
 		values = append(values, v)
 	}
+	return values, false, nil
+}
+
+// place locates a row that is stored.
+func place(table *Table, columns []keyAssign, values []hash.Value) (int, error) {
 	n, ok := table.Key.Locate(values)
 	for k := range values {
 		if values[k].IsNull() && (!ok || table.Key.Kind == config.BoundHash) {

@@ -5,7 +5,6 @@ import (
 	"math"
 	"strconv"
 
-	"pgdrover/internal/sqlparse"
 	"pgdrover/shard/hash"
 )
 
@@ -43,57 +42,6 @@ func (p *insertPlan) unknown() *Error {
 		return refuse(RefuseMerge, "")
 	}
 	return refuse(RefuseInsertSelect, p.table.Name)
-}
-
-// bindReference makes the plan of a write of a reference table.
-func (sh *shape) bindReference(b *binding, plan Plan) (Plan, error) {
-	if sh.moment {
-		for _, l := range b.literals {
-			if v, ok := b.momentText(l); ok && isMoment(v) {
-				return Plan{}, refuse(RefuseReferenceWrite, "the constant '"+string(v)+"'")
-			}
-		}
-		for i := 0; b.params != nil && i < b.params.Len(); i++ {
-			if v, _, null := b.params.Param(i); !null && isMoment(v) {
-				return Plan{}, refuse(RefuseReferenceWrite, "the value '"+string(v)+"' of parameter $"+itoa(i+1))
-			}
-		}
-	}
-	plan.Tier, plan.Limit = 2, -1
-	for i := range sh.shards {
-		plan.Parts = append(plan.Parts, Part{Shard: i})
-	}
-	return plan, nil
-}
-
-func (b *binding) momentText(l sqlparse.Literal) ([]byte, bool) {
-	switch l.Class {
-	case sqlparse.ClassString, sqlparse.ClassEscape, sqlparse.ClassDollar:
-		return b.stringValue(l)
-	}
-	return nil, false
-}
-
-// maxMoment bounds the texts that PostgreSQL reads as a date or time (MAXDATELEN).
-const maxMoment = 128
-
-// isMoment says whether a text may mean the time at which it is read: 'now', 'tomorrow 10:00'.
-func isMoment(v []byte) bool {
-	if len(v) > maxMoment {
-		return false
-	}
-	for start := 0; start < len(v); {
-		end := start
-		for end < len(v) && (v[end]|0x20 >= 'a' && v[end]|0x20 <= 'z') {
-			end++
-		}
-		switch string(bytes.ToLower(v[start:end])) {
-		case "now", "today", "tomorrow", "yesterday":
-			return true
-		}
-		start = end + 1
-	}
-	return false
 }
 
 // bindLimit applies LIMIT and OFFSET to the whole: each shard is asked for as many rows as both together.

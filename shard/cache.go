@@ -212,6 +212,9 @@ func (e *cacheEntry) row() PlanRow {
 		}
 	case sh.plan.Kind == Everywhere:
 		r.Shards, r.Tier = sh.shards, 2
+		if sh.replays {
+			r.Kind = ReplayRows.String()
+		}
 	default:
 		r.Tier, r.Shards = 1, 1
 		if sh.driver >= 0 && len(sh.rels[sh.driver].combos) == 0 {
@@ -238,7 +241,7 @@ func shownShape(folded string) string {
 	return string(bytes.TrimSpace(b))
 }
 
-var kindNames = [...]string{"forward", "anywhere", "gather", "split", "everywhere", "move", "copy in", "copy out", "command", "explain"}
+var kindNames = [...]string{"forward", "anywhere", "gather", "split", "everywhere", "move", "copy in", "copy out", "command", "explain", "next id", "replay"}
 
 // String returns the kind's name as SHOW PLANS and ROUTE show it.
 func (k Kind) String() string {
@@ -250,7 +253,7 @@ func (k Kind) String() string {
 
 // size is what a shape takes, roughly.
 func (sh *shape) size() int {
-	n := 512 + len(sh.plan.Text) + 48*len(sh.plan.Parts)
+	n := 512 + len(sh.plan.Text) + 48*len(sh.plan.Parts) + sh.replay.size()
 	for i := range sh.rels {
 		n += 128
 		for _, c := range sh.rels[i].combos {

@@ -83,6 +83,9 @@ func (a *analysis) aggregates(s *scope) {
 func (a *analysis) effects(f *catalog.Function) {
 	name := f.Name.Name
 	if f.Reaches {
+		if f.Volatility != 'i' {
+			a.differs("function " + name + "()")
+		}
 		if a.local(f.Name) {
 			a.needPinned(refuse(RefuseReaches, name+"()"))
 		} else {
@@ -144,6 +147,10 @@ func (a *analysis) sequence(f *pg.FuncCall, name string) {
 				return
 			}
 		}
+	}
+	if name == "nextval" {
+		a.draws = refuse(RefuseSequence, name+"()")
+		return
 	}
 	a.needPinned(refuse(RefuseSequence, name+"()"))
 }

@@ -90,6 +90,7 @@ func (a *analysis) copyIn(sh *shape, r *rel, columns []*catalog.Column, format C
 			sh.refused(refuse(RefuseReferenceWrite, a.moving))
 			return
 		}
+		p.Copy.Moments = a.copyMoments(columns, format)
 	} else {
 		if e := a.checkKey(r); e != nil {
 			sh.refused(e)
@@ -105,7 +106,9 @@ func (a *analysis) copyIn(sh *shape, r *rel, columns []*catalog.Column, format C
 				}
 			}
 			if at < 0 {
-				sh.refused(refuse(RefuseKeyDefault, name))
+				e := refuse(RefuseKeyDefault, name)
+				e.Hint = "Give the rows a value for it: SELECT pgdrover.next_id() FROM generate_series(1, …) makes some."
+				sh.refused(e)
 				return
 			}
 			p.Copy.KeyColumns = append(p.Copy.KeyColumns, at)

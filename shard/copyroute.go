@@ -3,7 +3,6 @@ package shard
 import (
 	"errors"
 
-	"pgdrover/internal/config"
 	"pgdrover/shard/copyrows"
 	"pgdrover/shard/hash"
 )
@@ -57,14 +56,5 @@ func (c *Copy) Locate(fields []copyrows.Field) (int, error) {
 		}
 		values = append(values, v)
 	}
-	n, ok := c.Table.Key.Locate(values)
-	for k := range values {
-		if values[k].IsNull() && (!ok || c.Table.Key.Kind == config.BoundHash) {
-			return 0, refuse(RefuseKeyNull, c.assign[k].name)
-		}
-	}
-	if !ok {
-		return 0, refuse(RefuseKeyUnmapped, c.Table.Name)
-	}
-	return n, nil
+	return place(c.Table, c.assign, values)
 }

@@ -188,6 +188,13 @@ func (db *DB) queryOne(ctx context.Context, env *Env, w *workspace, s *sqlparse.
 		return db.unparsed(env, s, err, &out.Plan)
 	}
 	out.entry = e
+	if db.drawingInsert(e, text, s, backslashes, w) {
+		if long := db.longInsert(ctx, env, w, s, text, nil, true); long != nil {
+			plan, err := long.bind(nil)
+			out.Plan, err = db.hint(env, s.Hint, long.shape, plan, err)
+			return err
+		}
+	}
 	b := binding{text: text, literals: w.folder.LiteralsOf(s), folder: w.folder, stmt: s, backslashes: backslashes}
 	plan, err := e.shape.bind(&b)
 	if err == nil && s.Hint.Empty() && env.Hint == (Hint{}) {
@@ -248,6 +255,12 @@ func (db *DB) Prepare(ctx context.Context, env Env, text []byte, paramTypes []ui
 		return p, nil
 	}
 	p.entry, p.shape, p.literals = e, e.shape, slices.Clone(f.LiteralsOf(s))
+	if db.drawingInsert(e, text, s, backslashes, w) {
+		if long := db.longInsert(ctx, &env, w, s, text, paramTypes, false); long != nil {
+			p.insert = long.keep()
+			return p, nil
+		}
+	}
 	if e.shape.limit != nil && e.shape.limit.rewrites() {
 		b := binding{text: text, literals: p.literals, folder: f, stmt: s}
 		p.limited = b.limitText(e.shape.limit)

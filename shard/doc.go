@@ -24,6 +24,9 @@
 // statement can be taken apart. Each execution reads the values (bind.go) and puts the shards of all tables together: one shard forwards the
 // statement, several gather, split, or are refused by the table in refusals.go.
 //
+// A write of a reference table that does the same wherever it runs goes to every shard. Any other runs on the first one, and the others get the rows
+// that it has written (reference.go, replay.go).
+//
 // The package starts no goroutines.
 //
 // Maps, catalogs and statements are immutable once made and shared by all sessions; a change makes new ones.

@@ -212,6 +212,9 @@ func (a *analysis) operator(name string) {
 			continue
 		}
 		if f != nil && a.local(f.Name) {
+			if f.Volatility != 'i' {
+				a.differs("operator " + name)
+			}
 			a.needPinned(refuse(RefuseOperator, name))
 			continue
 		}
@@ -256,6 +259,9 @@ func (a *analysis) castTo(typ *catalog.Type) {
 		if c.Target == typ.OID && c.Function != 0 {
 			f := a.cat.FunctionByOID(c.Function)
 			reaches = reaches || f == nil || f.Reaches && !a.local(f.Name)
+			if f != nil && f.Reaches && f.Volatility != 'i' {
+				a.differs("a cast to " + typ.Name.Name)
+			}
 		}
 	}
 	if reaches {

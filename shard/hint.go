@@ -125,7 +125,7 @@ func (db *DB) hint(env *Env, comment sqlparse.Hint, sh *shape, plan Plan, err er
 		if !has {
 			return conflict()
 		}
-	case Split, MoveRow:
+	case Split, MoveRow, NextID:
 		return conflict()
 	}
 	return forwardTo(plan, at), nil

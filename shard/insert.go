@@ -15,6 +15,7 @@ type insertFact struct {
 	// columns of INSERT … SELECT: what the key's columns get.
 	terms   []*term
 	sources []source
+	added   addedValues
 	merge   bool // of MERGE
 }
 
@@ -38,6 +39,10 @@ func (a *analysis) insert(n *pg.InsertStmt, parent *scope, with *ctes) *query {
 	case sel == nil:
 		given = 0
 		fact.rows = [][]source{nil}
+		if r.table != nil && r.table.Kind == Sharded {
+			fact.rows[0] = make([]source, len(r.table.Columns))
+		}
+		fact.added.bare = true
 	case len(sel.GetValuesLists()) > 0 && !valuesQuery(sel):
 		a.saw("SelectStmt")
 		a.valuesInsert = true
@@ -49,6 +54,7 @@ func (a *analysis) insert(n *pg.InsertStmt, parent *scope, with *ctes) *query {
 	if a.err != nil {
 		return &query{state: s.query}
 	}
+	fact.added.listed = len(n.GetCols()) > 0 || sel == nil
 	a.insertDefaults(n.GetOverride(), r, columns, given, fact)
 	a.onConflict(n.GetOnConflictClause(), r, s)
 	if r.table != nil && r.table.Kind == Sharded {
@@ -115,7 +121,7 @@ func (a *analysis) insertValues(sel *pg.SelectStmt, columns []*catalog.Column, r
 			a.assigned(v, columns[i], s)
 			a.writesColumn(r, columns[i], v)
 			if k := keyColumn(r, columns[i].Name); k >= 0 {
-				row[k] = a.keyValue(v, r, columns[i], s)
+				row[k] = a.keyValue(v, i, r, columns[i], s)
 			}
 		}
 		fact.rows = append(fact.rows, row)
@@ -123,10 +129,16 @@ func (a *analysis) insertValues(sel *pg.SelectStmt, columns []*catalog.Column, r
 	return given
 }
 
-// keyValue reads the value that a row gives to a key column.
-func (a *analysis) keyValue(v *pg.Node, r *rel, col *catalog.Column, s *scope) source {
+// keyValue reads the value that a row gives to a key column at a place.
+func (a *analysis) keyValue(v *pg.Node, at int, r *rel, col *catalog.Column, s *scope) source {
 	if _, ok := v.GetNode().(*pg.Node_SetToDefault); ok {
+		if a.cat.DrawsNextID(col) {
+			return source{kind: sourceNextID, index: at}
+		}
 		return source{}
+	}
+	if col.Base == oidInt8 && a.callsNextID(v) {
+		return source{kind: sourceNextID, index: at}
 	}
 	term := r.term(columnIndex(r.relation, col.Name))
 	x := a.operand(v, s)
@@ -164,6 +176,9 @@ func (a *analysis) insertDefaults(override pg.OverridingKind, r *rel, columns []
 		if k < 0 {
 			continue
 		}
+		if a.addDrawn(r, c, k, columns, given, fact) {
+			continue
+		}
 		if c.Default != "" || c.Identity != 0 || c.Generated != 0 {
 			a.fail(refuse(RefuseKeyDefault, c.Name))
 			continue
@@ -181,11 +196,7 @@ func (a *analysis) insertDefaults(override pg.OverridingKind, r *rel, columns []
 	if r.table == nil || r.table.Kind != Sharded {
 		return
 	}
-	for i, row := range fact.rows {
-		if row == nil {
-			row = make([]source, len(r.table.Columns))
-			fact.rows[i] = row
-		}
+	for _, row := range fact.rows {
 		for k := range row {
 			if row[k].kind != sourceNone {
 				continue
@@ -204,7 +215,7 @@ func (a *analysis) insertDefaults(override pg.OverridingKind, r *rel, columns []
 func (a *analysis) insertSelect(sel *pg.SelectStmt, columns []*catalog.Column, r *rel, fact *insertFact, parent *scope, with *ctes) {
 	q := a.selectStmt(sel, parent, with)
 	if r.table != nil && r.table.Kind == Reference {
-		a.fail(refuse(RefuseReferenceWrite, "INSERT … SELECT"))
+		a.referenceSelect(q, columns, r)
 		return
 	}
 	if r.table == nil || r.table.Kind != Sharded {

@@ -7,7 +7,7 @@ import (
 	"pgdrover/internal/sqlparse"
 )
 
-// longInsert is an INSERT of several rows, which is planned row by row: each row alone, with what is before and behind VALUES, has a plan
+// longInsert is an INSERT of several rows, or of some that lack a key which is drawn. It is planned row by row: each row alone, with what is before and behind VALUES, has a plan
 // by its form, so that a thousand rows of constants need the parser once or not at all.
 type longInsert struct {
 	db       *DB
@@ -21,6 +21,9 @@ type longInsert struct {
 	shape    *shape       // of the first
 	entry    *cacheEntry
 	numbered bool // the text may have parameters
+	draws    bool // a row lacks a key that is drawn
+	added    addedValues
+	listEnd  int // where the list of columns ends, if added has to be named there, or -1
 
 	backslashes bool
 }
@@ -48,27 +51,36 @@ type rowKey struct {
 func (db *DB) longInsert(ctx context.Context, env *Env, w *workspace, s *sqlparse.Shape, text []byte, params []uint32, simple bool) *longInsert {
 	v := &w.values
 	backslashes := !env.StringsPlain
-	l := &longInsert{db: db, text: text, from: s.First, to: s.Last, head: v.Head, tail: v.Tail, rows: v.Rows, numbered: !simple, backslashes: backslashes}
+	l := &longInsert{db: db, text: text, from: s.First, to: s.Last, head: v.Head, tail: v.Tail, rows: v.Rows, numbered: !simple, backslashes: backslashes, listEnd: -1}
 	l.forms, l.values = make([]*shape, 0, len(v.Rows)), make([][]rowValue, 0, len(v.Rows))
 	var all []rowValue // of all rows, so that they are allocated at once
 	forms := map[string]*rowForm{}
 	seen := map[int]bool{}
 	columnOf := map[int]int{} // of a parameter that is a value by itself, from 1
 	var signature []byte
-	for _, row := range v.Rows {
-		w.cells = sqlparse.Cells(w.cells[:0], text, row, backslashes)
+	columns := 0
+	for i, row := range v.Rows {
+		w.cells = w.cells[:0]
+		if text[row.Start] == '(' { // it is not DEFAULT VALUES
+			w.cells = sqlparse.Cells(w.cells, text, row, backslashes)
+		}
+		if i == 0 {
+			columns = len(w.cells)
+		} else if len(w.cells) != columns {
+			return nil // each by itself might do, but not all together
+		}
 		signature = signature[:0]
 		for i := range w.cells {
 			c := &w.cells[i]
 			if c.Kind == sqlparse.CellParameter {
 				// A parameter that the server gives a type must be used once, or for one column only, or its type depends on another row.
 				declared := c.Parameter <= len(params) && params[c.Parameter-1] != 0 && params[c.Parameter-1] != oidUnknown
-				if seen[c.Parameter] && !declared && columnOf[c.Parameter] != i+1 {
+				if len(v.Rows) > 1 && seen[c.Parameter] && !declared && columnOf[c.Parameter] != i+1 {
 					return nil
 				}
 				seen[c.Parameter], columnOf[c.Parameter] = true, i+1
 			}
-			if c.Kind == sqlparse.CellOther && !simple && !parametersOnce(text[c.Start:c.End], seen, backslashes) {
+			if c.Kind == sqlparse.CellOther && !simple && len(v.Rows) > 1 && !parametersOnce(text[c.Start:c.End], seen, backslashes) {
 				return nil
 			}
 			signature = appendSignature(signature, c, text, params)
@@ -92,6 +104,9 @@ func (db *DB) longInsert(ctx context.Context, env *Env, w *workspace, s *sqlpars
 		l.forms = append(l.forms, form.shape)
 		if l.shape == nil {
 			l.shape, l.entry = form.shape, form.entry
+		}
+		if form.shape.draws && !l.draw(form.shape) {
+			return nil
 		}
 		if all == nil {
 			all = make([]rowValue, 0, len(v.Rows)*len(form.keys))
@@ -146,6 +161,8 @@ func (db *DB) rowForm(ctx context.Context, env *Env, w *workspace, text []byte, 
 			switch {
 			case src.kind == sourceParam && c.Kind == sqlparse.CellParameter && c.Parameter == src.index+1:
 				k.cell = i
+			case src.kind == sourceNextID && src.index == i:
+				k.cell = i
 			case src.kind == sourceLiteral:
 				l := &lits[src.index]
 				if start := int(l.Start) + shift; start >= c.Start && start < c.End {
@@ -193,6 +210,9 @@ func (f *rowForm) read(values []rowValue, cells []sqlparse.Cell) []rowValue {
 		src := &f.shape.inserts[0].rows[0][i]
 		switch {
 		case k.cell < 0:
+		case src.kind == sourceNextID:
+			c := &cells[k.cell]
+			v.literal.Start, v.literal.End = int32(c.Start), int32(c.End)
 		case src.kind == sourceParam:
 			v.index = cells[k.cell].Parameter - 1
 		case cells[k.cell].Kind == sqlparse.CellLiteral:
@@ -220,44 +240,23 @@ func (l *longInsert) bind(params Params) (Plan, error) {
 	b := binding{text: l.text, params: params}
 	if sh.err != nil || len(sh.inserts) == 0 {
 		if sh.moment {
-			if err := l.moments(); err != nil {
-				return Plan{}, err
-			}
+			b.moment, b.backslashes = l.moments(), l.backslashes
+			b.stmt = &sqlparse.Shape{First: l.from, Last: l.to}
 		}
 		return sh.bind(&b)
+	}
+	if l.draws {
+		return l.bindDrawn(&b)
 	}
 	plan := sh.plan
 	plan.Tier, plan.Limit, plan.Key = 1, -1, sh.key
 	shards := make([]int, len(l.values))
 	used := make(shardSet, sh.shards)
-	var literal [1]sqlparse.Literal
 	var row []source
-	for i, values := range l.values {
+	for i := range l.values {
 		form := l.forms[i]
 		p := &form.inserts[0]
-		row = row[:0]
-		b.literals = literal[:]
-		lits := 0
-		for k := range values {
-			s := p.rows[0][k]
-			if values[k].index >= 0 {
-				s.index = values[k].index
-			}
-			if s.kind == sourceLiteral {
-				lits++
-				literal[0] = values[k].literal
-			}
-			row = append(row, s)
-		}
-		if lits > 1 {
-			b.literals = nil
-			for k := range values {
-				if row[k].kind == sourceLiteral {
-					row[k].index = len(b.literals)
-					b.literals = append(b.literals, values[k].literal)
-				}
-			}
-		}
+		row = l.sources(&b, i, row[:0])
 		n, err := form.assignShard(&b, p.table, p.columns, row)
 		if err != nil {
 			return Plan{}, err
@@ -285,27 +284,59 @@ func (l *longInsert) bind(params Params) (Plan, error) {
 		return plan, nil
 	}
 	plan.Kind, plan.Tier = Split, 2
-	return l.cut(plan, shards, used), nil
+	return l.cut(plan, shards, used, nil), nil
 }
 
-// moments refuses constants that mean the time at which they are read, in rows of a reference table.
-func (l *longInsert) moments() error {
+// sources appends where the key's values in a row come from, literals among those of b.
+func (l *longInsert) sources(b *binding, i int, row []source) []source {
+	b.literals = b.literals[:0]
+	values, form := l.values[i], l.forms[i].inserts[0].rows[0]
+	for k := range values {
+		s := form[k]
+		if values[k].index >= 0 {
+			s.index = values[k].index
+		}
+		if s.kind == sourceLiteral {
+			s.index = len(b.literals)
+			b.literals = append(b.literals, values[k].literal)
+		}
+		row = append(row, s)
+	}
+	return row
+}
+
+// draw has the ids of a row's form drawn. What is added to rows is the same for all of them.
+func (l *longInsert) draw(form *shape) bool {
+	if l.draws {
+		return true
+	}
+	l.draws, l.added = true, form.inserts[0].added
+	if !l.added.listed || l.added.bare || len(l.added.values) == 0 {
+		return true
+	}
+	var ok bool
+	l.listEnd, ok = listEnd(l.text, l.from, l.head, l.backslashes)
+	return ok
+}
+
+// moments names a constant that means the time at which it is read, "" without one.
+func (l *longInsert) moments() string {
 	lx := sqlparse.Lexer{Text: l.text[:l.to], Pos: l.from, Backslashes: l.backslashes}
 	for {
 		t := lx.NextCode()
 		switch t.Kind {
 		case sqlparse.EndOfText, sqlparse.Invalid:
-			return nil
+			return ""
 		case sqlparse.String, sqlparse.EscapeString, sqlparse.DollarString:
 			if isMoment(l.text[t.Start:t.End]) {
-				return refuse(RefuseReferenceWrite, "the constant "+string(l.text[t.Start:t.End]))
+				return "the constant " + string(l.text[t.Start:t.End])
 			}
 		}
 	}
 }
 
-// cut makes the text of each shard.
-func (l *longInsert) cut(plan Plan, shards []int, used shardSet) Plan {
+// cut makes the text of each shard. ids are those that the rows lack, in their order.
+func (l *longInsert) cut(plan Plan, shards []int, used shardSet, ids []int64) Plan {
 	part := make([]int, len(used))
 	for n, in := range used {
 		if in {
@@ -322,21 +353,21 @@ func (l *longInsert) cut(plan Plan, shards []int, used shardSet) Plan {
 	}
 	for i := range plan.Parts {
 		p := &plan.Parts[i]
-		p.Text = append(make([]byte, 0, l.head-l.from+sizes[i]+l.to-l.tail+1), l.text[l.from:l.head]...)
+		p.Text = l.appendHead(make([]byte, 0, l.head-l.from+sizes[i]+l.to-l.tail+1))
 		p.Rows = make([]int, 0, counts[i])
 	}
-	for i, row := range l.rows {
+	for i := range l.rows {
 		p := &plan.Parts[plan.Order[i]]
 		if len(p.Rows) > 0 {
 			p.Text = append(p.Text, ',')
 		}
 		p.Rows = append(p.Rows, i)
-		p.Text = append(p.Text, l.text[row.Start:row.End]...)
+		p.Text, ids = l.appendRow(p.Text, i, ids)
 	}
 	for i := range plan.Parts {
 		p := &plan.Parts[i]
 		p.Text = append(p.Text, l.text[l.tail:l.to]...)
-		if l.numbered {
+		if l.numbered && len(plan.Parts) > 1 {
 			p.Text, p.Params = renumber(p.Text, l.backslashes)
 		}
 	}

@@ -10,10 +10,10 @@ import (
 	pg "github.com/pganalyze/pg_query_go/v5"
 )
 
-// An UPDATE that gives rows a new key takes them to its shard: rows that are there already are updated in place by the statement as it
-// is, every other shard deletes those that match and returns what UPDATE would have made of them, and these are inserted. DELETE waits for
-// locks and looks again at rows that have changed meanwhile, as UPDATE does. What UPDATE does and DELETE with INSERT does not (triggers, the
-// actions of foreign keys) is refused.
+// An UPDATE that gives rows a new key takes them to its shard. If that is the same for all: rows that are there already are updated in place by
+// the statement as it is, every other shard deletes those that match and returns what UPDATE would have made of them, and these are
+// inserted. DELETE waits for locks and looks again at rows that have changed meanwhile, as UPDATE does. A key that differs from row to row is computed
+// by the shards: see MoveRows. What UPDATE does and DELETE with INSERT does not (triggers, the actions of foreign keys) is refused.
 
 // movePlan is what an execution needs to know of an UPDATE that may move rows.
 type movePlan struct {
@@ -21,12 +21,22 @@ type movePlan struct {
 	items   []moveItem // of SET, in the order of the text
 	columns []moveColumn
 	insert  string // INSERT of one row, without RETURNING
+	name    string // what its columns are called by
+	keys    []moveKey
+}
+
+// moveKey is a column of the key as the shards compute it.
+type moveKey struct {
+	item int // in SET; -1: it stays as it is
+	old  string
+	cast string // its type, without a modifier
 }
 
 // moveItem is one assignment of SET.
 type moveItem struct {
-	column string
-	cast   string // type of a value that has none of its own
+	column    string
+	cast      string // type of a value that has none of its own
+	byDefault bool   // DEFAULT, which it gets where it comes to
 }
 
 // moveColumn is a column of the new row.
@@ -36,17 +46,16 @@ type moveColumn struct {
 	MoveColumn
 }
 
-// movesOf finds out whether the rows of an UPDATE that changes the key can be moved. q is its outcome.
-func (a *analysis) movesOf(n *pg.UpdateStmt, r *rel) (*movePlan, *Error) {
-	deny := func(why string) (*movePlan, *Error) {
-		column := r.table.Columns[0]
-		for _, s := range a.keySets {
-			column = r.table.Columns[s.column]
+// movesOf finds out whether the rows of an UPDATE that changes the key can be moved. computed says that the shards compute it.
+func (a *analysis) movesOf(n *pg.UpdateStmt, r *rel, computed bool) (*movePlan, *Error) {
+	column, moving := r.table.Columns[0], ""
+	for _, s := range a.keySets {
+		column = r.table.Columns[s.column]
+		if s.value.kind == sourceNone && moving == "" {
+			moving = s.moving
 		}
-		e := refuse(RefuseKeyUpdate, column)
-		e.Detail = why
-		return nil, e
 	}
+	deny := func(why string) (*movePlan, *Error) { return nil, keyUpdate(column, why) }
 	switch {
 	case n.GetWithClause() != nil || len(n.GetFromClause()) > 0 || len(a.rels) > 1 || a.seen["SelectStmt"] > 0:
 		return deny("Only an UPDATE without WITH, FROM and subqueries can move rows.")
@@ -54,15 +63,17 @@ func (a *analysis) movesOf(n *pg.UpdateStmt, r *rel) (*movePlan, *Error) {
 		return deny("UPDATE ONLY cannot move rows.")
 	case a.returningParams:
 		return deny("RETURNING has a parameter.")
+	case moving != "":
+		return deny("Its new value depends on more than the row: " + moving + ".")
 	}
-	if why := a.moveHazard(r.relation, r.table); why != "" {
+	if why := a.moveHazard(r.relation, r.table, computed); why != "" {
 		return deny(why)
 	}
 	p := &movePlan{table: r.table}
 	set := map[string]int{}
 	for _, node := range n.GetTargetList() {
 		t := node.GetResTarget()
-		item, why := a.moveItem(t, r)
+		item, why := a.moveItem(t, r, computed)
 		if why != "" {
 			return deny(why)
 		}
@@ -71,10 +82,10 @@ func (a *analysis) movesOf(n *pg.UpdateStmt, r *rel) (*movePlan, *Error) {
 	}
 	alias := n.GetRelation().GetAlias().GetAliasname()
 	p.insert = "INSERT INTO " + sqlparse.QuoteIdent(r.relation.Schema) + "." + sqlparse.QuoteIdent(r.relation.Name.Name)
-	name := sqlparse.QuoteIdent(r.relation.Name.Name)
+	p.name = sqlparse.QuoteIdent(r.relation.Name.Name)
 	if alias != "" {
-		name = sqlparse.QuoteIdent(alias)
-		p.insert += " AS " + name
+		p.name = sqlparse.QuoteIdent(alias)
+		p.insert += " AS " + p.name
 	}
 	var columns, values []string
 	for i := range r.relation.Columns {
@@ -82,11 +93,15 @@ func (a *analysis) movesOf(n *pg.UpdateStmt, r *rel) (*movePlan, *Error) {
 		if c.Generated != 0 {
 			continue
 		}
+		if at, ok := set[c.Name]; ok && p.items[at].byDefault {
+			columns, values = append(columns, sqlparse.QuoteIdent(c.Name)), append(values, "DEFAULT")
+			continue
+		}
 		m, ok := a.transfer(c)
 		if !ok {
 			return deny("Column " + c.Name + " is of a type whose values cannot be taken to another server as they are.")
 		}
-		m.item, m.old = -1, name+"."+sqlparse.QuoteIdent(c.Name)
+		m.item, m.old = -1, p.name+"."+sqlparse.QuoteIdent(c.Name)
 		if at, ok := set[c.Name]; ok {
 			m.item = at
 			if !m.Typed && p.items[at].cast == "" {
@@ -98,14 +113,41 @@ func (a *analysis) movesOf(n *pg.UpdateStmt, r *rel) (*movePlan, *Error) {
 		values = append(values, "$"+itoa(len(p.columns)))
 	}
 	p.insert += " (" + strings.Join(columns, ", ") + ") OVERRIDING SYSTEM VALUE VALUES (" + strings.Join(values, ", ") + ")"
+	for _, column := range r.table.Columns {
+		col := r.relation.Column(column)
+		k := moveKey{item: -1, old: p.name + "." + sqlparse.QuoteIdent(column), cast: a.typeText(col.Base)}
+		if at, ok := set[column]; ok {
+			k.item = at
+		}
+		if k.cast == "" {
+			return deny("The type of column " + column + " is not known.")
+		}
+		p.keys = append(p.keys, k)
+	}
 	if m, ok := cutUpdate(a.source, !a.env.StringsPlain); !ok || !p.fits(&m) {
 		return deny("The router cannot take this form of SET apart.")
 	}
 	return p, nil
 }
 
+// keyUpdate refuses an UPDATE of the key.
+func keyUpdate(column, why string) *Error {
+	e := refuse(RefuseKeyUpdate, column)
+	e.Detail = why
+	return e
+}
+
+// typeText is a type as SQL names it, "" if it is not known.
+func (a *analysis) typeText(oid uint32) string {
+	t := a.cat.Types[oid]
+	if t == nil {
+		return ""
+	}
+	return sqlparse.QuoteIdent(t.Schema) + "." + sqlparse.QuoteIdent(t.Name.Name)
+}
+
 // moveHazard names what UPDATE of a table would do otherwise than DELETE and INSERT.
-func (a *analysis) moveHazard(r *catalog.Relation, table *Table) string {
+func (a *analysis) moveHazard(r *catalog.Relation, table *Table, computed bool) string {
 	switch {
 	case slices.ContainsFunc(r.Triggers, func(t catalog.Trigger) bool { return t.Enabled != 'D' }):
 		return "The table has triggers, which would see a DELETE and an INSERT."
@@ -124,13 +166,16 @@ func (a *analysis) moveHazard(r *catalog.Relation, table *Table) string {
 			if !plain || !containsAll(c.ForeignColumns, table.Columns) {
 				return "Foreign key " + c.Name + " of table " + other.Name.Name + " refers to the rows, and does not act alike on UPDATE and DELETE."
 			}
+			if computed && other == r {
+				return "Foreign key " + c.Name + " refers to rows of the same table, which would have to move together."
+			}
 		}
 	}
 	return ""
 }
 
 // moveItem reads an assignment of SET.
-func (a *analysis) moveItem(t *pg.ResTarget, r *rel) (item moveItem, why string) {
+func (a *analysis) moveItem(t *pg.ResTarget, r *rel, computed bool) (item moveItem, why string) {
 	item.column = t.GetName()
 	if len(t.GetIndirection()) > 0 {
 		return item, "SET has a part of column " + t.GetName() + "."
@@ -140,7 +185,10 @@ func (a *analysis) moveItem(t *pg.ResTarget, r *rel) (item moveItem, why string)
 	case *pg.Node_MultiAssignRef:
 		return item, "SET has a list of columns."
 	case *pg.Node_SetToDefault:
-		return item, "SET has a DEFAULT."
+		if item.byDefault = true; keyColumn(r, item.column) >= 0 || r.relation.Column(item.column).DefaultReaches {
+			return item, "SET has the DEFAULT of column " + item.column + "."
+		}
+		return item, ""
 	case *pg.Node_AConst:
 		_, text := v.AConst.GetVal().(*pg.A_Const_Sval)
 		untyped = text || v.AConst.GetIsnull()
@@ -149,7 +197,7 @@ func (a *analysis) moveItem(t *pg.ResTarget, r *rel) (item moveItem, why string)
 		if a.declared(number) != 0 {
 			break
 		}
-		if u := a.paramUses[number]; u == nil || u.mixed {
+		if u := a.paramUses[number]; !computed && (u == nil || u.mixed) { // otherwise the shards are asked for its type
 			return item, "The type of parameter $" + itoa(int(number)) + " is not clear."
 		}
 		untyped = true
@@ -158,11 +206,9 @@ func (a *analysis) moveItem(t *pg.ResTarget, r *rel) (item moveItem, why string)
 		return item, ""
 	}
 	col := r.relation.Column(t.GetName())
-	typ := a.cat.Types[col.Type]
-	if typ == nil {
+	if item.cast = a.typeText(col.Type); item.cast == "" {
 		return item, "The type of column " + col.Name + " is not known."
 	}
-	item.cast = sqlparse.QuoteIdent(typ.Schema) + "." + sqlparse.QuoteIdent(typ.Name.Name)
 	return item, ""
 }
 
@@ -197,10 +243,8 @@ func (sh *shape) bindKeySets(b *binding, plan Plan, from shardSet) (Plan, error)
 	to := -1
 	for i := range sh.keySets {
 		p := &sh.keySets[i]
-		for k := range p.values {
-			if p.values[k].kind == sourceNone {
-				return Plan{}, refuse(RefuseKeyUpdate, p.column)
-			}
+		if p.computed() {
+			return sh.bindComputed(b, plan, from)
 		}
 		n, err := sh.assignShard(b, p.table, p.assign, p.values)
 		if err != nil {
@@ -219,27 +263,17 @@ func (sh *shape) bindKeySets(b *binding, plan Plan, from shardSet) (Plan, error)
 	case sh.move == nil:
 		return Plan{}, sh.unmoved
 	case sh.explain:
-		e := refuse(RefuseKeyUpdate, sh.keySets[0].column)
-		e.Detail = "EXPLAIN cannot show how."
-		return Plan{}, e
+		return Plan{}, keyUpdate(sh.keySets[0].column, "EXPLAIN cannot show how.")
 	case sh.pinned != nil:
 		return Plan{}, sh.pinned
 	case sh.one != nil:
 		return Plan{}, sh.one
 	}
-	text := b.text
-	if b.stmt != nil {
-		text = text[b.stmt.First:b.stmt.Last]
-	}
-	m, ok := cutUpdate(text, b.backslashes)
-	if !ok || !sh.move.fits(&m) {
+	m, ok := sh.cutMove(b)
+	if !ok {
 		return Plan{}, refuse(RefuseKeyUpdate, sh.keySets[0].column)
 	}
-	plan.Kind, plan.Tier = MoveRow, 2
-	plan.Move = &Move{Table: sh.move.table, Insert: []byte(sh.move.insert + m.returning)}
-	for i := range sh.move.columns {
-		plan.Move.Columns = append(plan.Move.Columns, sh.move.columns[i].MoveColumn)
-	}
+	plan.Kind, plan.Tier, plan.Move = MoveRow, 2, sh.move.moved(&m)
 	plan.Parts = []Part{{Shard: to}}
 	remove := sh.move.remove(&m)
 	for n, in := range from {
@@ -250,10 +284,33 @@ func (sh *shape) bindKeySets(b *binding, plan Plan, from shardSet) (Plan, error)
 	return plan, nil
 }
 
+// cutMove takes the text of the execution apart.
+func (sh *shape) cutMove(b *binding) (m updateText, ok bool) {
+	text := b.text
+	if b.stmt != nil {
+		text = text[b.stmt.First:b.stmt.Last]
+	}
+	m, ok = cutUpdate(text, b.backslashes)
+	return m, ok && sh.move.fits(&m)
+}
+
+// moved says how rows are stored elsewhere.
+func (p *movePlan) moved(m *updateText) *Move {
+	move := &Move{Table: p.table, Insert: []byte(p.insert + m.returning)}
+	for i := range p.columns {
+		move.Columns = append(move.Columns, p.columns[i].MoveColumn)
+	}
+	return move
+}
+
 // remove is the DELETE that returns the new rows.
 func (p *movePlan) remove(m *updateText) []byte {
+	return []byte("DELETE FROM " + m.target + m.where + " RETURNING " + p.newRow(m))
+}
+
+// newRow are the values of the new row, as expressions on the old one.
+func (p *movePlan) newRow(m *updateText) string {
 	var b strings.Builder
-	b.WriteString("DELETE FROM " + m.target + m.where + " RETURNING ")
 	for i := range p.columns {
 		c := &p.columns[i]
 		if i > 0 {
@@ -268,5 +325,5 @@ func (p *movePlan) remove(m *updateText) []byte {
 			b.WriteString("(" + m.items[c.item].value + ")")
 		}
 	}
-	return []byte(b.String())
+	return b.String()
 }

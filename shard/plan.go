@@ -47,7 +47,7 @@ const (
 	// first one's. Plan.NoTx says that it cannot run in a transaction block.
 	Everywhere
 	// MoveRow: an UPDATE that gives rows a key of another shard, Plan.Parts[0], which runs it unchanged. The other parts have a DELETE that returns
-	// the new rows, which are then inserted on the first by Plan.Move.
+	// the new rows, which are then inserted on the first by Plan.Move. With Plan.Move.Rows each row has a shard of its own.
 	MoveRow
 	// CopyIn: COPY FROM STDIN, routed row by row. See Plan.Copy.
 	CopyIn
@@ -57,6 +57,11 @@ const (
 	Command
 	// Explain: EXPLAIN of Plan.Inner.
 	Explain
+	// NextID: an INSERT of rows whose keys come from pgdrover.next_id(). Plan.Drawn makes the plan when they are drawn.
+	NextID
+	// ReplayRows: a write of a reference table that would not do the same everywhere. Plan.Parts[0] carries it out and returns the rows that it has
+	// written, which the other parts get by Plan.Replay: for one row their Text.
+	ReplayRows
 )
 
 // Control is a command that the session carries out itself.
@@ -97,12 +102,15 @@ type Plan struct {
 	Local   bool   // Set and SetHint: SET LOCAL
 	Chain   bool   // Commit and Rollback: AND CHAIN
 	NoTx    bool   // Everywhere: cannot run in a transaction block
+	Lock    string // Everywhere: what each shard does before, so that all of them meet the same rows; "" for nothing
 	Writes  bool   // it may write, as far as the text shows
 	Rows    bool   // it returns rows
 	Hint    Hint   // SetHint: the new value; zero for RESET
 	Move    *Move
 	Copy    *Copy
-	Inner   *Plan // Explain
+	Inner   *Plan  // Explain
+	Drawn   *Drawn // NextID; nil inside of Explain
+	Replay  *Replay
 	// Key names what pinned the statement, for SHOW PLANS, ROUTE and EXPLAIN: "customer = 42".
 	Key string
 }
@@ -125,6 +133,7 @@ type Move struct {
 	// Insert puts one row in and returns what RETURNING asks for. Its $1 … are the columns that the DELETEs return.
 	Insert  []byte
 	Columns []MoveColumn
+	Rows    *MoveRows // nil: they all go to the first of Plan.Parts
 }
 
 // MoveColumn is how a value travels from one shard to another.
@@ -137,6 +146,7 @@ type MoveColumn struct {
 type Copy struct {
 	Table      *Table
 	KeyColumns []int    // positions of the key's columns in a row, from 0
+	Moments    []int    // of a reference table: positions of the columns in whose text a word may mean the time at which it is read
 	Columns    []string // names of a row's fields
 	Format     CopyFormat
 

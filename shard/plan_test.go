@@ -217,6 +217,8 @@ func (fx *fixture) describePlan(p *Plan) string {
 		}
 	case Explain:
 		s += " [" + fx.describePlan(p.Inner) + "]"
+	case NextID:
+		s += fx.describeDrawn(p)
 	default:
 		for _, part := range p.Parts {
 			s += " " + names[part.Shard]
@@ -238,7 +240,16 @@ func (fx *fixture) describePlan(p *Plan) string {
 		s += fmt.Sprint(" offset ", p.Offset)
 	}
 	if p.Move != nil {
+		if p.Move.Rows != nil {
+			s += fmt.Sprintf(" then {%s}", strings.Join(p.Move.Rows.shown(), "} {"))
+		}
 		s += fmt.Sprintf(" then {%s}", p.Move.Insert)
+	}
+	if p.Lock != "" {
+		s += fmt.Sprintf(" after {%s}", p.Lock)
+	}
+	if p.Replay != nil {
+		s += fmt.Sprintf(" shows %d", p.Replay.Shown)
 	}
 	if p.Copy != nil {
 		s += fmt.Sprintf(" key at %v of %d", p.Copy.KeyColumns, len(p.Copy.Columns))
@@ -264,8 +275,12 @@ func (fx *fixture) compare(ctx context.Context, t *testing.T, c *planCase) {
 		return
 	}
 	plan := &stmts[0].Plan
+	if plan.Drawn != nil {
+		fx.compareDrawn(ctx, t, c, plan, values)
+		return
+	}
 	switch plan.Kind {
-	case Forward, Anywhere, Gather, Split, Everywhere, MoveRow:
+	case Forward, Anywhere, Gather, Split, Everywhere, MoveRow, ReplayRows:
 	default:
 		return
 	}
@@ -299,7 +314,10 @@ func (fx *fixture) compare(ctx context.Context, t *testing.T, c *planCase) {
 			}
 		}
 	case MoveRow:
-		got = fx.moveRows(ctx, t, plan, c)
+		got = fx.moveRows(ctx, plan, c)
+	case ReplayRows:
+		fx.replayRows(ctx, t, plan, c, want)
+		return
 	default:
 		for i, part := range plan.Parts {
 			text, own := c.statement, values
@@ -353,66 +371,6 @@ func (fx *fixture) compare(ctx context.Context, t *testing.T, c *planCase) {
 	if plan.Writes && want.code == "" {
 		fx.sameTables(ctx, t, c)
 	}
-}
-
-// moveRows carries out an UPDATE that moves rows.
-func (fx *fixture) moveRows(ctx context.Context, t *testing.T, plan *Plan, c *planCase) outcome {
-	t.Helper()
-	_, declared, values, _, _ := c.conditions()
-	to := fx.shards[plan.Parts[0].Shard]
-	got := run1(ctx, to, c.statement, values)
-	if got.code != "" {
-		return got
-	}
-	var formats []int16
-	for _, col := range plan.Move.Columns {
-		format := int16(0)
-		if col.Binary {
-			format = 1
-		}
-		formats = append(formats, format)
-	}
-	var args [][]byte
-	for _, v := range values {
-		arg := []byte(v)
-		if v == "NULL" {
-			arg = nil
-		}
-		args = append(args, arg)
-	}
-	for _, part := range plan.Parts[1:] {
-		removed := fx.shards[part.Shard].ExecParams(ctx, string(part.Text), args, declared, nil, formats).Read()
-		if removed.Err != nil {
-			t.Errorf("%s\n%s: %v", c.statement, part.Text, removed.Err)
-			return got
-		}
-		for _, row := range removed.Rows {
-			types := make([]uint32, len(row))
-			for i, col := range plan.Move.Columns {
-				if col.Typed {
-					types[i] = removed.FieldDescriptions[i].DataTypeOID
-				}
-			}
-			res := to.ExecParams(ctx, string(plan.Move.Insert), row, types, formats, nil).Read()
-			var pe *pgconn.PgError
-			if errors.As(res.Err, &pe) {
-				return outcome{code: pe.Code}
-			}
-			for _, fields := range res.Rows {
-				var texts []string
-				for _, f := range fields {
-					if f == nil {
-						f = []byte("NULL")
-					}
-					texts = append(texts, string(f))
-				}
-				got.rows = append(got.rows, strings.Join(texts, "|"))
-			}
-			got.count++
-		}
-	}
-	slices.Sort(got.rows)
-	return got
 }
 
 // outcome is what a statement did: its rows, sorted, the number of its tag, or the SQLSTATE of its error.

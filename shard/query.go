@@ -105,6 +105,9 @@ func (a *analysis) setOperation(n *pg.SelectStmt, s *scope) *query {
 	}
 	l := a.selectStmt(n.GetLarg(), s.parent, s.ctes)
 	r := a.selectStmt(n.GetRarg(), s.parent, s.ctes)
+	if mutated(mutateSet) {
+		s.query.linear = l.state.linear
+	}
 	q := &query{known: l.known && r.known, targets: append(append(relSet{}, l.targets...), r.targets...)}
 	for i, c := range l.columns {
 		out := column{name: c.name}

@@ -165,7 +165,7 @@ var refusals = [...]refusal{
 	{RefuseMerge, codeNotSupported, "MERGE over several shards", "The table that is written, the source and the rows that are inserted must be on one shard; a reference table is not written.", "Pin the target in ON and the source in a subquery with \"key = value\", or use INSERT … ON CONFLICT."},
 	{RefuseKeyNull, codeNotNull, "null value in sharding key column %s", "A row without a key belongs to no shard.", "Give the column a value."},
 	{RefuseKeyUnmapped, codeCheck, "no shard is placed for the sharding key of the row in table %s", "", "Place the value on a shard: see SHOW PLACEMENT."},
-	{RefuseKeyDefault, codeNotSupported, "sharding key column %s gets its value from the server", "The row must be routed before a default or an identity is known.", "Give the column a value, for instance SELECT pgdrover.next_id() first."},
+	{RefuseKeyDefault, codeNotSupported, "sharding key column %s gets its value from the server", "The row must be routed before a default or an identity is known.", "Give the column a value, or the default pgdrover.next_id()."},
 	{RefuseKeyComputed, codeNotSupported, "the value of sharding key column %s is not a constant or a parameter", "", "Compute it in the application, or by a SELECT first."},
 	{RefuseKeyValue, codeNotSupported, "the value of sharding key column %s depends on settings of the server", "", "Write it in ISO form with an explicit cast to the column's type."},
 	{RefuseInsertSelect, codeNotSupported, "INSERT … SELECT into table %s is not pinned to one shard", "", "Select a constant or a pinned key column for the sharding key."},

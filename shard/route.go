@@ -42,6 +42,9 @@ func (db *DB) Route(ctx context.Context, env Env, text []byte) ([]RouteRow, erro
 		if key := db.keyText(env, s, text); key != "" {
 			row.Key = key
 		}
+		if s.Plan.Kind == NextID || s.Plan.Inner != nil && s.Plan.Inner.Kind == NextID {
+			row.Key += " = pgdrover.next_id()" // which shard that is nobody knows before
+		}
 		parts := s.Plan.Parts
 		if s.Plan.Inner != nil {
 			parts = s.Plan.Inner.Parts
@@ -64,6 +67,14 @@ func (db *DB) Route(ctx context.Context, env Env, text []byte) ([]RouteRow, erro
 		}
 		if move := s.Plan.Move; move != nil {
 			row.Shard, row.Text = db.m.Shards()[parts[0].Shard], string(move.Insert)
+			if move.Rows != nil { // each row has a shard of its own
+				row.Shard = ""
+				for _, text := range move.Rows.shown() {
+					row.Text = text
+					rows = append(rows, row)
+				}
+				row.Text = string(move.Insert)
+			}
 			rows = append(rows, row)
 		}
 	}

@@ -27,7 +27,11 @@ type shape struct {
 	multi    *Error     // why it cannot
 	limit    *limitPlan // of a read that is taken apart
 	split    bool       // INSERT … VALUES that can be split by rows
-	moment   bool       // write of a reference table: no literal may mean a moment
+	moment   bool       // write of a reference table: a literal may mean a moment
+	replays  bool       // every execution goes by replay
+	replay   *Replay    // of such a write; nil if it is not possible
+	noReplay string     // why it is not
+	lock     string     // what keeps other writers out while it runs everywhere
 	utf8     bool       // text has the same bytes on the server
 	move     *movePlan  // of an UPDATE that may move rows
 	unmoved  *Error     // why it cannot
@@ -37,6 +41,7 @@ type shape struct {
 	analyze  bool       // EXPLAIN ANALYZE
 	format   string     // of EXPLAIN
 	fast     bool       // one table, one pin for each column of its key, nothing else
+	draws    bool       // INSERT of rows whose keys are drawn
 
 	fixed []int // literals that the plan has read, by ordinal
 }
@@ -53,6 +58,7 @@ type insertPlan struct {
 	table   *Table
 	columns []keyAssign
 	rows    [][]source
+	added   addedValues
 	// INSERT … SELECT: what may become of the key's columns, a pin for each; nil if rows is set. A nil pin is not known.
 	into  []*pin
 	merge bool // of MERGE
@@ -101,6 +107,9 @@ func (a *analysis) finish(sh *shape, counts map[protoreflect.Name]int, q *query)
 	}
 	a.propagate()
 	a.checkPins()
+	if a.draws != nil && a.referenceTo == nil {
+		a.needPinned(a.draws)
+	}
 	sh.singles, sh.catalogs, sh.pinned, sh.one = a.shards, a.catalogs, a.pinned, a.one
 	planOf := map[*rel]int{}
 	for _, r := range a.rels {
@@ -127,14 +136,15 @@ func (a *analysis) finish(sh *shape, counts map[protoreflect.Name]int, q *query)
 	if sh.err == nil && len(sh.keySets) > 0 {
 		sh.unmoved = refuse(RefuseKeyUpdate, sh.keySets[0].column)
 		if a.update1 != nil {
-			sh.move, sh.unmoved = a.movesOf(a.update1, a.keySets[0].rel)
+			sh.move, sh.unmoved = a.movesOf(a.update1, a.keySets[0].rel, sh.keySets[0].computed())
 		}
 	}
 	if sh.err != nil {
 		return
 	}
-	a.planReference(sh)
+	a.planReference(sh, q)
 	a.planMulti(sh, q, planOf)
+	a.planDraws(sh, q)
 	sh.fast = len(sh.inserts) == 0 && len(sh.keySets) == 0 && len(sh.singles) == 0 && !sh.catalogs && sh.sameCombo()
 	for n := range a.fixed {
 		sh.fixed = append(sh.fixed, n)
@@ -252,7 +262,7 @@ func assigns(r *rel) []keyAssign {
 }
 
 func (a *analysis) insertPlan(f *insertFact) insertPlan {
-	p := insertPlan{table: f.rel.table, columns: assigns(f.rel), rows: f.rows, merge: f.merge}
+	p := insertPlan{table: f.rel.table, columns: assigns(f.rel), rows: f.rows, added: f.added, merge: f.merge}
 	for _, row := range f.rows {
 		for k := range row {
 			if !a.sourceHolds(&row[k]) {
@@ -289,8 +299,7 @@ func (a *analysis) planKeySets(sh *shape) {
 	of := map[*rel]int{}
 	for _, s := range a.keySets {
 		if !a.sourceHolds(&s.value) {
-			sh.err = refuse(RefuseKeyUpdate, s.rel.table.Columns[s.column])
-			return
+			s.value = source{}
 		}
 		at, ok := of[s.rel]
 		if !ok {
@@ -308,32 +317,6 @@ func (a *analysis) planKeySets(sh *shape) {
 		}
 		sh.keySets[at].values[s.column] = s.value
 	}
-}
-
-// planReference checks a write of a reference table: it runs on every shard and must do the same on each.
-func (a *analysis) planReference(sh *shape) {
-	r := a.referenceTo
-	if r == nil {
-		return
-	}
-	reads := a.seen["SelectStmt"]
-	if a.valuesInsert {
-		reads--
-	}
-	switch {
-	case len(a.rels) > 1 || reads > 0 || a.seen["RangeFunction"] > 0 || a.seen["CommonTableExpr"] > 0:
-		sh.err = refuse(RefuseWriteMix, r.table.Name)
-	case a.moving != "":
-		sh.err = refuse(RefuseReferenceWrite, a.moving)
-	case sh.pinned != nil:
-		sh.err = sh.pinned
-	case sh.one != nil:
-		sh.err = sh.one
-	case len(sh.singles) > 0 || sh.catalogs:
-		sh.err = refuse(RefuseWriteMix, r.table.Name)
-	}
-	sh.moment = true
-	sh.plan.Kind = Everywhere
 }
 
 // planMulti finds out whether the statement can be taken apart by the rows of one of its tables: each row of the result comes from one

@@ -1,6 +1,9 @@
 package shard
 
 import (
+	"math"
+	"strconv"
+
 	"pgdrover/internal/sqlparse"
 	"pgdrover/shard/hash"
 
@@ -16,6 +19,7 @@ const (
 	sourceLiteral            // a literal that was lifted out of the text
 	sourceParam              // a parameter
 	sourceFixed              // a constant that is part of the statement's shape
+	sourceNextID             // an id that is drawn; index is where the row has DEFAULT or the call, -1 if nowhere
 )
 
 // source is a value that a statement has when it runs, and how it is read.
@@ -79,6 +83,11 @@ func (a *analysis) constant(c *pg.A_Const) source {
 			if class := a.literal(n).Class; class == sqlparse.ClassInt4 || class == sqlparse.ClassInt8 || class == sqlparse.ClassNumeric {
 				return source{kind: sourceLiteral, index: n, class: class, negative: negative}
 			}
+			break
+		}
+		// A bigint; the least one is a numeric where it is lifted, and is none here either.
+		if n, err := strconv.ParseInt(v.Fval.GetFval(), 10, 64); err == nil && n != math.MinInt64 && !a.folder.NewNumbers {
+			return source{kind: sourceFixed, text: v.Fval.GetFval(), class: sqlparse.ClassInt8}
 		}
 	}
 	return source{}

@@ -26,6 +26,7 @@ func (a *analysis) dml(n *pg.Node, sh *shape) {
 		return
 	}
 	var q *query
+	a.top = n
 	switch s := n.GetNode().(type) {
 	case *pg.Node_SelectStmt:
 		a.rows = true

@@ -11,8 +11,9 @@ import (
 // keySet is an UPDATE of a key column to a value.
 type keySet struct {
 	rel    *rel
-	column int // in the key
-	value  source
+	column int    // in the key
+	value  source // of kind sourceNone if only a server can tell
+	moving string // what makes the value depend on more than the row, "" if nothing does
 }
 
 // update visits UPDATE.
@@ -121,7 +122,7 @@ func (a *analysis) setList(list []*pg.Node, r *rel, s *scope, excluded *item) {
 		for _, i := range t.GetIndirection() {
 			a.expr(i, s)
 		}
-		val := t.GetVal()
+		val, moving := t.GetVal(), ""
 		if m, ok := val.GetNode().(*pg.Node_MultiAssignRef); ok {
 			val = m.MultiAssignRef.GetSource()
 			if row, ok := val.GetNode().(*pg.Node_RowExpr); ok && int(m.MultiAssignRef.GetColno()) <= len(row.RowExpr.GetArgs()) && m.MultiAssignRef.GetColno() > 0 {
@@ -136,13 +137,25 @@ func (a *analysis) setList(list []*pg.Node, r *rel, s *scope, excluded *item) {
 				continue
 			}
 		} else {
-			a.assigned(val, col, s)
+			moving = a.movingOf(func() { a.assigned(val, col, s) })
 		}
 		a.writesColumn(r, col, val)
 		if k := keyColumn(r, col.Name); k >= 0 {
-			a.setKey(r, k, col, val, s, excluded)
+			a.setKey(keySet{rel: r, column: k, moving: moving}, col, val, s, excluded)
 		}
 	}
+}
+
+// movingOf says what makes an expression depend on more than its row.
+func (a *analysis) movingOf(visit func()) string {
+	had := a.moving
+	a.moving = ""
+	visit()
+	own := a.moving
+	if had != "" {
+		a.moving = had
+	}
+	return own
 }
 
 // rowValues visits the values of SET (…) = (…).
@@ -196,8 +209,9 @@ func keyColumn(r *rel, name string) int {
 	return slices.Index(r.table.Columns, name)
 }
 
-// setKey handles SET key = value. A value that is the column itself changes nothing.
-func (a *analysis) setKey(r *rel, k int, col *catalog.Column, val *pg.Node, s *scope, excluded *item) {
+// setKey handles SET key = value, but for the value that set has. One that is the column itself changes nothing.
+func (a *analysis) setKey(set keySet, col *catalog.Column, val *pg.Node, s *scope, excluded *item) {
+	r := set.rel
 	if ref, ok := val.GetNode().(*pg.Node_ColumnRef); ok {
 		c, _ := a.resolve(ref.ColumnRef, s)
 		if c != nil && len(c.terms) == 1 && c.terms[0].col == col && c.terms[0].rel == r {
@@ -213,23 +227,21 @@ func (a *analysis) setKey(r *rel, k int, col *catalog.Column, val *pg.Node, s *s
 	}
 	x := a.operand(val, s)
 	term := r.term(columnIndex(r.relation, col.Name))
-	if x.source.kind == sourceNone || term.typ == nil || excluded != nil {
+	if term.typ == nil || excluded != nil {
 		a.fail(keyComputed(col.Name))
 		return
 	}
-	src, ok := a.readAs(x.source, term.typ)
-	if !ok {
-		a.fail(keyComputed(col.Name))
-		return
+	if x.source.kind != sourceNone {
+		if src, ok := a.readAs(x.source, term.typ); ok {
+			set.value = src
+		}
 	}
-	a.keySets = append(a.keySets, keySet{rel: r, column: k, value: src})
+	a.keySets = append(a.keySets, set)
 }
 
 // keyComputed refuses an UPDATE of the key to a value that only a server could tell.
 func keyComputed(column string) *Error {
-	e := refuse(RefuseKeyUpdate, column)
-	e.Detail = "Its new value is not a constant or a parameter of the column's type."
-	return e
+	return keyUpdate(column, "Its new value is not a constant or a parameter of the column's type.")
 }
 
 // returning visits RETURNING and returns the write as a query.

@@ -28,7 +28,7 @@ type Catalog struct {
 	Operators map[string][]*Operator
 	// Casts lists the casts that users have made, (source, target) by OID on the lead shard.
 	Casts []Cast
-	// Differences says in what shards differ from the lead shard; see Combine.
+	// Differences says in what shards differ from the lead shard; see Combine. Those of the kind DiffEmpty are added by whoever has asked for Sizes.
 	Differences []Difference
 
 	rolePaths map[string]string // search_path by role, for roles that have a setting of their own

@@ -41,6 +41,9 @@ CREATE VIEW seen AS SELECT 1;
 CREATE TABLE nowhere (id serial)`)
 	cat := mustLoad(t, conn)
 	cat = Combine(nil, cat, Shard{"b", func() *Catalog { other := *cat; other.Encoding = "LATIN1"; return &other }()})
+	for _, table := range []string{"countries", "missing"} {
+		cat.Differences = append(cat.Differences, Difference{Shard: "b", Kind: DiffEmpty, Relation: Name{"public", table}, Lead: "a"})
+	}
 
 	customer := func(columns ...string) Placement {
 		return Placement{Kind: Sharded, Key: "customer", Types: []string{"bigint"}, Columns: columns}
@@ -61,7 +64,7 @@ CREATE TABLE nowhere (id serial)`)
 	place := func(n Name) (Placement, bool) { p, ok := tables[n]; return p, ok }
 
 	got := map[string]string{}
-	for _, p := range Check(cat, listed, place, []string{"customers_email_key", "orders.number", "public.noted.note", "parts", "parts", "missing"}) {
+	for _, p := range Check(cat, listed, place, []string{"customers_email_key", "orders.number", "public.noted.note", "parts", "parts", "missing", "missing.b"}) {
 		if p.Message == "" || p.Hint == "" {
 			t.Errorf("%+v: no message or no hint", p)
 		}
@@ -77,6 +80,7 @@ CREATE TABLE nowhere (id serial)`)
 		" missing unused-waiver":                       "warning ",
 		"missing  missing-table":                       "",
 		"seen  not-a-table":                            "",
+		"countries b reference-empty":                  "countries.b",
 		"countries capital_of foreign-key":             "countries.capital_of",
 		"customers customers_setting_fkey foreign-key": "customers.customers_setting_fkey",
 		"customers customers_boss_fkey foreign-key":    "customers.customers_boss_fkey",

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"pgdrover/internal/sqlparse"
 )
 
 // foreignKeys checks that the row that each foreign key refers to is on the same shard.
@@ -134,6 +136,12 @@ func (k *checker) difference(d Difference) {
 	case DiffEncoding, DiffLocale:
 	case DiffElsewhere:
 		p.Hint = "Create it where the shard map puts it, or drop it where it is."
+	case DiffEmpty:
+		p.Code, p.Object = ProblemEmpty, d.Shard
+		p.Hint = fmt.Sprintf("Copy its rows to shard %s, there directly, or by INSERT or COPY through pgdrover after SET pgdrover.shard = %s. It is in use again some seconds later.",
+			d.Shard, sqlparse.QuoteLiteral(d.Shard))
+		k.waivable(p)
+		return
 	default:
 		if place, ok := k.place(d.Relation); !ok && k.cat.TypeNames[d.Relation] == nil || ok && place.Kind == Single {
 			return

@@ -26,6 +26,7 @@ const (
 	DiffGenerated  DifferenceKind = "generated"  // identity or generated on one side only
 	DiffDefinition DifferenceKind = "definition" // of a view, or the labels of an enum
 	DiffElsewhere  DifferenceKind = "elsewhere"  // the relation is on another shard than the one where all of its rows should be; only Combine finds it
+	DiffEmpty      DifferenceKind = "empty"      // the reference table has no rows there, and has some on shard Lead; neither Compare nor Combine finds it
 	DiffTypeOID    DifferenceKind = "type-oid"   // the type's OID differs, as those of users' types do; see Difference.Lead and Other
 )
 
@@ -40,8 +41,11 @@ type Difference struct {
 }
 
 func (d Difference) String() string {
-	if d.Kind == DiffElsewhere {
+	switch d.Kind {
+	case DiffElsewhere:
 		return d.elsewhere()
+	case DiffEmpty:
+		return fmt.Sprintf("reference table %s has no rows on shard %s, and has some on shard %s", d.Relation, d.Shard, d.Lead)
 	}
 	what := "database"
 	if d.Relation != (Name{}) {

@@ -1,6 +1,9 @@
 package catalog
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // An id of pgdrover.next_id() is a bigint:
 //
@@ -13,7 +16,8 @@ import "fmt"
 // them. So a shard can make four million ids a second, and its clock may go back by as long as it took to make the last four
 // million: 7 minutes at 10,000 a second. Because the time is part of it, a shard whose sequence starts anew, being restored from a
 // backup or filled by logical replication, does not repeat what it gave before. Ids of one shard ascend with the second and, up
-// to the wrap of the sequence, inside of it; over shards they ascend with the second.
+// to the wrap of the sequence, inside of it; over shards they ascend with the second. The second is that in which an id was drawn: those
+// that pgdrover gives to the sharding keys of rows are drawn ahead.
 const (
 	idEpoch     = 1704067200 // 2024-01-01 in Unix time
 	idShardBits = 10
@@ -43,4 +47,25 @@ SELECT ((pg_catalog.floor(pg_catalog.date_part('epoch', pg_catalog.clock_timesta
 $$`, idEpoch, idShardBits+idSequence, shardNumber<<idSequence),
 		`COMMENT ON FUNCTION pgdrover.next_id() IS 'unique over shards: 31 bits of seconds since 2024, 10 bits of shard number, 22 bits of a sequence'`,
 	}, nil
+}
+
+const (
+	// nextIDCall is a call of the function as PostgreSQL writes it in the default of a column.
+	nextIDCall = guardSchema + ".next_id()"
+	oidInt8    = 20
+)
+
+// IsNextID says whether f is the function that NextIDSQL installs.
+func (f *Function) IsNextID() bool {
+	return f.Name == Name{guardSchema, "next_id"} && len(f.Args) == 0 && f.Returns == oidInt8 && !f.Set && f.Kind == 'f'
+}
+
+// DrawsNextID says whether a column's default is pgdrover.next_id(), and the column a bigint, so that an id that was drawn somewhere
+// else can be given to it instead.
+func (c *Catalog) DrawsNextID(col *Column) bool {
+	if col.Default != nextIDCall || col.Base != oidInt8 || col.Identity != 0 || col.Generated != 0 {
+		return false
+	}
+	overloads := c.Functions[Name{guardSchema, "next_id"}]
+	return len(overloads) > 0 && !slices.ContainsFunc(overloads, func(f *Function) bool { return !f.IsNextID() })
 }

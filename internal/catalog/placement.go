@@ -53,5 +53,7 @@ const (
 	ProblemRowSecurity   = "row-security"          // (warning)
 	ProblemCheck         = "check-reaches"         // a CHECK constraint calls a function that may read tables (warning)
 	ProblemDiffers       = "differs"               // a shard differs from the lead shard
+	ProblemEmpty         = "reference-empty"       // a reference table has rows on one shard and none on another
 	ProblemWaiver        = "unused-waiver"         // a waiver names nothing (warning)
+	ProblemMoved         = "moved"                 // a reload has changed where rows are looked for (warning)
 )

@@ -31,6 +31,7 @@ type Manager struct {
 	loaded   *loaded  // what the configuration in force was made from
 	seen     *fileSet // the files as the last attempt to load saw them, successful or not
 	prepares []Prepare
+	accepts  string // Config.RowsAccepted of what is published next
 }
 
 // state is what readers see; it changes as one.
@@ -150,6 +151,7 @@ func survivesReload(e entry, main, auto *document) bool {
 func (m *Manager) publish(ctx context.Context, l *loaded, persist func() error) error {
 	old, next := m.Current(), l.cfg
 	pending := keepUntilRestart(old, next)
+	next.RowsAccepted = m.accepts
 	commits := make([]func(), 0, len(m.prepares))
 	for _, p := range m.prepares {
 		commit, err := p(old, next)

@@ -255,6 +255,8 @@ type Config struct {
 	Peers     map[int]*Peer
 	HBA       []byte // contents of auth_hba_file, nil without one; parsed by internal/auth
 	Ident     []byte // contents of auth_ident_file
+	// RowsAccepted is the database whose sharding was changed by a command WITHOUT MOVING ROWS, if that is how this configuration came about.
+	RowsAccepted string
 
 	mainFile string           // the file it was read from; ConfFile may name another for the next reload
 	origins  map[string]entry // where the settings that are not at their default were given

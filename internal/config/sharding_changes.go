@@ -228,7 +228,7 @@ func (c AlterKey) apply(e *shardingEdit) error {
 	}
 	if len(k.Columns) > 0 && !harmless {
 		tables := slices.SortedFunc(maps.Keys(k.Columns), func(a, b TableName) int { return strings.Compare(a.String(), b.String()) })
-		if err := movesNoRows(c.WithoutMovingRows, "key %q of database %q has tables (%s), whose rows would have to move", c.Name, e.name, namesOf(tables)); err != nil {
+		if err := e.movesNoRows(c.WithoutMovingRows, "key %q of database %q has tables (%s), whose rows would have to move", c.Name, e.name, namesOf(tables)); err != nil {
 			return err
 		}
 	}
@@ -343,12 +343,13 @@ func (c PutTable) apply(e *shardingEdit) error {
 		return refuse(codeNotInState, "database %q has no shards", e.name)
 	}
 	if c.Alter {
-		if err := movesNoRows(c.WithoutMovingRows, "the rows of table %s are %s", c.Table, e.placeOf(c.Table)); err != nil {
+		if err := e.movesNoRows(c.WithoutMovingRows, "the rows of table %s are %s", c.Table, e.placeOf(c.Table)); err != nil {
 			return err
 		}
 		e.removeTable(c.Table)
 	} else if place := e.placeOf(c.Table); place != "" {
 		e.notef("rows that table %s has are %s, and are not moved", c.Table, place)
+		e.accepted = true
 	}
 	if c.Key == "" {
 		e.ReferenceTables = append(e.ReferenceTables, c.Table)
@@ -390,7 +391,7 @@ func (c DropTable) apply(e *shardingEdit) error {
 	before := e.placeOf(c.Table)
 	e.removeTable(c.Table)
 	if after := e.placeOf(c.Table); after != "" {
-		return movesNoRows(c.WithoutMovingRows, "the rows of table %s are %s, and would be looked for %s", c.Table, before, after)
+		return e.movesNoRows(c.WithoutMovingRows, "the rows of table %s are %s, and would be looked for %s", c.Table, before, after)
 	}
 	e.notef("statements that use table %s are refused from now on", c.Table)
 	return nil
@@ -420,7 +421,7 @@ func (c PlaceTables) apply(e *shardingEdit) error {
 		}
 	}
 	if before != "" && before != c.Shard {
-		if err := movesNoRows(c.WithoutMovingRows, "%s are on shard %q", what, before); err != nil {
+		if err := e.movesNoRows(c.WithoutMovingRows, "%s are on shard %q", what, before); err != nil {
 			return err
 		}
 	}
@@ -444,5 +445,5 @@ type ResetSharding struct{ WithoutMovingRows bool }
 
 func (c ResetSharding) apply(e *shardingEdit) error {
 	e.reset = true
-	return movesNoRows(c.WithoutMovingRows, "the shards, keys and tables of database %q would be those of the main file", e.name)
+	return e.movesNoRows(c.WithoutMovingRows, "the shards, keys and tables of database %q would be those of the main file", e.name)
 }

@@ -45,6 +45,8 @@ type shardingEdit struct {
 	dirty map[string]bool // which keys of the database are to be written
 	reset bool            // all of them are to be taken out
 	notes []string        // for who made the change
+	// accepted: rows are looked for elsewhere than before, and whoever made the change has said that he knows.
+	accepted bool
 }
 
 func (e *shardingEdit) notef(format string, args ...any) {
@@ -107,8 +109,9 @@ func (e *shardingEdit) isListed(t TableName) bool {
 }
 
 // movesNoRows refuses a change after which rows would be looked for where they are not, unless it is asked for in so many words.
-func movesNoRows(accepted bool, format string, args ...any) error {
+func (e *shardingEdit) movesNoRows(accepted bool, format string, args ...any) error {
 	if accepted {
+		e.accepted = true
 		return nil
 	}
 	return refuse(codeNotInState, "%s", fmt.Sprintf(format, args...)).
@@ -143,6 +146,10 @@ func (m *Manager) AlterSharding(database string, change ShardingChange) (notes [
 	}
 	if !edit.write(auto, m.autoPath, m.loaded.main) {
 		return edit.notes, nil
+	}
+	if edit.accepted {
+		m.accepts = database
+		defer func() { m.accepts = "" }()
 	}
 	return edit.notes, m.replaceAuto(auto, m.loaded.commands)
 }

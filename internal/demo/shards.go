@@ -76,7 +76,11 @@ const shardTables = `
 CREATE TABLE countries (code text PRIMARY KEY, name text NOT NULL);
 INSERT INTO countries VALUES ('de', 'Germany'), ('fr', 'France'), ('jp', 'Japan'), ('br', 'Brazil'), ('ke', 'Kenya');
 
-CREATE TABLE customers (id bigint PRIMARY KEY, name text NOT NULL, country text NOT NULL REFERENCES countries);
+CREATE TABLE customers (
+	id      bigint PRIMARY KEY DEFAULT pgdrover.next_id(),
+	name    text NOT NULL,
+	country text NOT NULL REFERENCES countries
+);
 
 CREATE TABLE orders (
 	customer_id bigint NOT NULL REFERENCES customers,

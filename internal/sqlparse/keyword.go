@@ -71,7 +71,7 @@ func keywordOf(word []byte) keyword {
 	case "join", "not", "collate", "at", "is", "isnull", "notnull":
 		return kwDeep
 	case "select", "all", "and", "or", "like", "ilike", "to", "between", "symmetric", "escape", "when", "then", "else",
-		"in", "from", "placing", "using", "zone":
+		"in", "from", "placing", "using", "values", "zone":
 		return kwBefore
 	}
 	return kwNone

@@ -100,6 +100,9 @@ func (st *folding) typedConstant() bool {
 
 func (st *folding) word(kw keyword, word []byte) {
 	st.modifiers = false
+	if beforeExpression(kw) && st.prev.kw != kwAs && (st.prev.kind == Word || st.prev.kind == QuotedIdentifier) {
+		st.typeName = false // FROM t AS a WHERE a.b IN (1): no type's name goes on with such a word
+	}
 	switch kw {
 	case kwAs:
 		st.typeName = true

@@ -8,10 +8,12 @@
 //	schema.go, types.go    tables, keys, placements, values
 //	gen*.go                the grammar
 //	step.go, session.go    one exchange with a server and what came of it
+//	copy.go                the same of COPY
 //	duel.go                the same exchanges on both sides, and the verdict
 //	world.go, content.go   clusters, shards, pgdrover; data, and the check of tables
 //	shrink.go              makes a found difference small
-//	tally.go               what was answered and refused, by construct, and the floors
+//	tally.go, floors.go    what was answered and refused, by construct, and the floors
+//	late_test.go           what is written down of a statement that takes long, before it is given up
 //
 // A difference is printed as a case in the form of testdata/*.sql, where cases that were found once are kept; they run
 // before anything is made up. The run is repeatable: the seed is printed, and worlds do not influence one another.

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -26,6 +28,27 @@ func (d *difference) Error() string { return d.kind + ": " + d.text }
 type duel struct {
 	sharded, plain *session
 	tally          *tally
+	torn           bool // a write may have happened on one side only, because the other one took too long
+	explained      explained
+	routed         bool // the sharded side is sharded indeed
+	inserted       int  // rows since the first rows were there, also those that were rolled back
+}
+
+// mostInserted bounds inserted, as far as one statement lets it. INSERT … SELECT multiplies rows, and joins of what became of them would take
+// minutes on any server.
+const mostInserted = 300
+
+// full says that the tables have grown enough: they must be brought back before anything else.
+func (d *duel) full() bool { return d.inserted > mostInserted }
+
+// grown counts the rows that an exchange has put in.
+func (d *duel) grown(o *outcome) {
+	for i := range o.results {
+		var n int
+		if _, err := fmt.Sscanf(o.results[i].tag, "INSERT 0 %d", &n); err == nil {
+			d.inserted += n
+		}
+	}
 }
 
 // run does a unit on both sides and returns the first difference, nil if there is none. Both sides are outside of a transaction
@@ -43,7 +66,7 @@ func (d *duel) run(ctx context.Context, u unit) *difference {
 }
 
 func (d *duel) steps(ctx context.Context, u unit) *difference {
-	for i := 0; i < len(u); {
+	for i := 0; i < len(u) && !d.full(); {
 		n := i + 1
 		for n < len(u) && u[n-1].more {
 			n++
@@ -64,6 +87,9 @@ func (d *duel) exchange(ctx context.Context, steps []step) *difference {
 	if ctx.Err() != nil {
 		return nil
 	}
+	if diff := d.asExplained(steps, &got); diff != nil {
+		return diff
+	}
 	if reason := refusalOf(got.err); reason != "" {
 		d.tally.refused(steps, reason)
 		return d.afterRefusal(ctx, steps, &got)
@@ -72,8 +98,44 @@ func (d *duel) exchange(ctx context.Context, steps []step) *difference {
 	if ctx.Err() != nil {
 		return nil
 	}
+	d.grown(&want)
+	d.tally.took(steps, got.took, want.took)
+	if want.code == codeLate { // nobody knows the right answer
+		d.tally.tooSlow(steps)
+		d.torn = true
+		d.sharded.close()
+		return nil
+	}
 	d.tally.answered(steps, want.code)
 	return d.compare(ctx, steps, &got, &want)
+}
+
+// planHead is the first line of an EXPLAIN.
+var planHead = regexp.MustCompile(`^"(Shard [a-e]|Any Shard, here [a-e]|[A-Z][a-z ]+ on Shards [a-e](, [a-e])*|Shard of pgdrover\.next_id\(\), here [a-e])  \(tier=[12]`)
+
+// An explained is what became of an EXPLAIN.
+type explained struct {
+	sql    string
+	reason string // of its refusal
+}
+
+// asExplained compares what became of a statement with what became of its EXPLAIN just before: what an EXPLAIN explains is not refused.
+func (d *duel) asExplained(steps []step, got *outcome) *difference {
+	before := d.explained
+	reason := refusalOf(got.err)
+	d.explained = explained{}
+	if len(steps) > 1 {
+		return nil
+	}
+	if steps[0].planned {
+		d.explained = explained{strings.TrimPrefix(steps[0].sql, "EXPLAIN "), reason}
+		return nil
+	}
+	// Writes that are taken apart have no EXPLAIN; some statements are refused while they run only.
+	if before.sql == "" || before.sql != steps[0].sql || before.reason != "" || reason == "" || strings.HasPrefix(reason, "other: ") {
+		return nil
+	}
+	return &difference{kind: "plan", text: fmt.Sprintf("EXPLAIN is answered, and the statement refused: %s", reason)}
 }
 
 // afterRefusal has the plain side do what was done before the refusal, and then fail.
@@ -92,6 +154,11 @@ func (d *duel) afterRefusal(ctx context.Context, steps []step, got *outcome) *di
 	}
 	want := d.plain.run(ctx, same)
 	if ctx.Err() != nil {
+		return nil
+	}
+	if want.code == codeLate {
+		d.torn = true
+		d.sharded.close()
 		return nil
 	}
 	want.code, got.described = got.code, nil
@@ -114,12 +181,12 @@ func statements(sql string) []string {
 func (d *duel) compare(ctx context.Context, steps []step, got, want *outcome) *difference {
 	loose := slices.ContainsFunc(steps, func(s step) bool { return s.loose })
 	switch {
-	case got.code != want.code && !(loose && got.code != "" && want.code != "" && got.code != "lost"):
+	case got.code != want.code && !(loose && got.code != "" && want.code != "" && got.code != "lost" && got.code != codeLate):
 		kind := "error " + got.code + "/" + want.code
-		if got.code == "lost" {
-			kind = "lost"
+		if got.code == "lost" || got.code == codeLate {
+			kind = got.code
 		}
-		return &difference{kind: kind, text: fmt.Sprintf("sharded: %s\nplain:   %s", describe(got), describe(want))}
+		return &difference{kind: kind, text: fmt.Sprintf("sharded: %s (%v)\nplain:   %s (%v)", describe(got), got.took.Round(time.Millisecond), describe(want), want.took.Round(time.Millisecond))}
 	case got.status != want.status:
 		return &difference{kind: "status", text: fmt.Sprintf("sharded: %c, plain: %c (%s)", got.status, want.status, describe(want))}
 	case got.described != nil && want.described != nil && !slices.Equal(got.described, want.described): // a refusal may have kept one side from it
@@ -145,6 +212,12 @@ func (d *duel) compare(ctx context.Context, steps []step, got, want *outcome) *d
 func (d *duel) compareResult(ctx context.Context, st *step, own bool, got, want *result) *difference {
 	if !slices.Equal(got.columns, want.columns) {
 		return &difference{kind: "columns", text: fmt.Sprintf("\nsharded: %q\nplain:   %q", got.columns, want.columns)}
+	}
+	if st.planned {
+		if d.routed && (len(got.rows) == 0 || !planHead.MatchString(got.rows[0])) {
+			return &difference{kind: "plan", text: fmt.Sprintf("%q does not say where the statement goes", got.rows[:min(1, len(got.rows))])}
+		}
+		return nil
 	}
 	if got.tag != want.tag {
 		return &difference{kind: "tag", text: fmt.Sprintf("sharded: %s, plain: %s%s", got.tag, want.tag, rowsDiffer(got.rows, want.rows))}
@@ -175,6 +248,11 @@ func (d *duel) subset(ctx context.Context, st *step, got, want *result) *differe
 		return nil
 	}
 	all := d.plain.run(ctx, []step{whole})
+	if all.code == codeLate {
+		d.torn = true
+		d.sharded.close()
+		return nil
+	}
 	if all.code != "" || len(all.results) != 1 {
 		return &difference{kind: "error", text: fmt.Sprintf("the statement without LIMIT: %s: %v", all.code, all.err)}
 	}

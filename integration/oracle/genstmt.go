@@ -24,6 +24,16 @@ func statement(structure, values uint64, w want) step {
 	case 2:
 		g.free = true
 	}
+	if copied := 0; !w.extended {
+		if copied = 3; w.write {
+			copied = 8
+		}
+		if g.chance(copied) {
+			g.copyStep(&st, w.write)
+			st.tags, st.loose, st.pinned = g.tags, g.loose, g.pin != nil && !g.free
+			return st
+		}
+	}
 	if w.write {
 		switch g.one(40, 30, 20, 3, 4) {
 		case 0:
@@ -57,7 +67,7 @@ func (g *gen) family(names []string) string {
 // read makes a SELECT or VALUES with all that may stand around it.
 func (g *gen) read(st *step) {
 	with := ""
-	switch g.one(82, 10, 2, 3, 3) {
+	switch g.one(82, 10, 2, 3, 3, 8, 3) {
 	case 1:
 		with = g.with(1)
 	case 2:
@@ -73,6 +83,12 @@ func (g *gen) read(st *step) {
 		t := g.tableFrom(g.ownTable())
 		where := append(g.pinOf(t), "true")
 		st.sql = "WITH RECURSIVE r(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM r WHERE i < 4) SELECT r.i, " + t.key[0] + " FROM r, " + t.sql + " WHERE " + strings.Join(where, " AND ")
+		return
+	case 5:
+		g.trap(st)
+		return
+	case 6:
+		g.hinted(st)
 		return
 	}
 	s := &scope{}
@@ -96,7 +112,8 @@ func (g *gen) read(st *step) {
 			all[i] += pick(g.s, []string{"", "", " DESC", " NULLS FIRST", " DESC NULLS LAST"})
 		}
 		total = " ORDER BY " + strings.Join(all, ", ")
-		st.ordered = true
+		// PostgreSQL before 18 leaves out a sort by a column that WHERE makes constant and a grouping set NULL.
+		st.ordered = !strings.Contains(q.sql, " ROLLUP (") && !strings.Contains(q.sql, " GROUPING SETS (")
 	}
 	st.sql += total
 	if g.chance(14) {

@@ -2,6 +2,7 @@ package oracle
 
 import (
 	"math/rand/v2"
+	"slices"
 	"strings"
 )
 
@@ -17,10 +18,24 @@ func makeUnit(seed uint64) unit {
 		return unit{text(r)}
 	case n < 69:
 		return pipeline(r)
+	case n < 70:
+		return explainedUnit(r)
+	case n < 72:
+		return hintedTransaction(r)
 	case n < 78:
 		return repeated(r, want{extended: r.IntN(2) == 0, write: true}, "autocommit")
 	}
 	return transaction(r)
+}
+
+// explainedUnit is a statement behind its EXPLAIN.
+func explainedUnit(r *rand.Rand) unit {
+	st := statement(r.Uint64(), r.Uint64(), want{extended: r.IntN(2) == 0, write: r.IntN(3) == 0})
+	if strings.HasPrefix(st.sql, "COPY ") || strings.HasPrefix(st.sql, "/*") {
+		return unit{st}
+	}
+	explain := step{sql: "EXPLAIN " + st.sql, extended: st.extended, params: st.params, planned: true, loose: true, pinned: st.pinned, tags: []string{"EXPLAIN"}}
+	return unit{explain, st}
 }
 
 // repeated is one structure with several values.
@@ -42,13 +57,16 @@ func executions(r *rand.Rand) unit {
 	var st step
 	for range 20 { // one with parameters
 		st = statement(r.Uint64(), r.Uint64(), want{extended: true, write: r.IntN(6) == 0})
-		if len(st.params) > 0 {
+		if len(st.params) > 0 && !slices.Contains(st.tags, "routing hint") { // which would not change with the values
 			break
 		}
 	}
 	st.prepared = pick(r, []string{"p1", "p2", "p3"})
 	st.tags = append(st.tags, "prepared statement")
 	u := unit{st}
+	if slices.Contains(st.tags, "routing hint") {
+		return u
+	}
 	for range 1 + r.IntN(7) {
 		again := st
 		again.params = nil
@@ -78,7 +96,7 @@ func text(r *rand.Rand) step {
 			continue
 		}
 		st := statement(r.Uint64(), r.Uint64(), want{write: r.IntN(3) == 0})
-		for st.full != "" {
+		for st.full != "" || strings.HasPrefix(st.sql, "COPY ") {
 			st = statement(r.Uint64(), r.Uint64(), want{})
 		}
 		parts = append(parts, st.sql)

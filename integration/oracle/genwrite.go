@@ -147,17 +147,38 @@ func (g *gen) insert() (sql string, ordered bool) {
 		body = " VALUES " + strings.Join(rows, ", ")
 		ordered = ordered || n == 1
 	}
-	sql = "INSERT INTO " + target + named + body
+	conflict := ""
 	if g.chance(35) {
-		sql += g.onConflict(t, f)
+		if strings.HasPrefix(body, " SELECT ") { // of rows that conflict with each other any may win
+			body += firstRow(len(columns))
+		}
+		conflict = g.onConflict(t, f)
 	}
+	sql = "INSERT INTO " + target + named + body + conflict
 	g.tag("INSERT")
 	return sql + g.returning(f), ordered
 }
 
+// firstRow has a SELECT of n columns return one row, always the same.
+func firstRow(n int) string {
+	list := make([]string, n)
+	for i := range list {
+		list[i] = fmt.Sprint(i + 1)
+	}
+	return " ORDER BY " + strings.Join(list, ", ") + " LIMIT 1"
+}
+
 func (g *gen) insertSelect(t *table, columns []column) string {
 	s := &scope{}
-	from, where := g.fromClause(s, 1)
+	var from string
+	var where []string
+	if t.family == "" && g.chance(60) {
+		f := g.tableFrom(pick(g.s, []*table{t, tableNamed("countries")}))
+		s.add(f)
+		from = f.sql
+	} else {
+		from, where = g.fromClause(s, 1)
+	}
 	var list []string
 	for _, c := range columns {
 		cols := s.of(c.kind)
@@ -242,7 +263,11 @@ func (g *gen) assignments(t *table, s *scope) string {
 		}
 		g.tag("UPDATE of the key")
 		g.free = true
-		set = append(set, c.name+" = "+g.value(c.kind, false))
+		value := g.value(c.kind, false)
+		if g.chance(50) {
+			value = g.computed(&c, value, s)
+		}
+		set = append(set, c.name+" = "+value)
 	}
 	if len(set) > 1 && g.chance(6) {
 		var names, values []string
@@ -253,6 +278,13 @@ func (g *gen) assignments(t *table, s *scope) string {
 		return "(" + strings.Join(names, ", ") + ") = (" + strings.Join(values, ", ") + ")"
 	}
 	return strings.Join(set, ", ")
+}
+
+// computed is a key that differs from row to row, but in a way that has rows meet in any order or in none.
+func (g *gen) computed(c *column, value string, s *scope) string {
+	g.tag("UPDATE of the key, computed")
+	g.loose = true
+	return "CASE WHEN " + g.predicate(s, 0) + " THEN " + value + " ELSE " + c.name + " END"
 }
 
 // update makes an UPDATE or DELETE, maybe with other tables.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -74,6 +75,14 @@ func (s *stage) world(ctx context.Context, t *testing.T, name string, top *topol
 		t.Fatalf("%s: %v", name, err)
 	}
 	w.duel.sharded.dsn = sharded(s)
+	admin, _, _ := strings.Cut(strings.Replace(w.duel.sharded.dsn, "dbname=shop user=app", "dbname=pgdrover user=admin", 1), sessionSettings)
+	if !strings.Contains(admin, "user=admin") {
+		admin = ""
+	}
+	w.duel.routed = admin != ""
+	reports := new(atomic.Int32)
+	w.duel.sharded.late = s.lateReports(t, name, top, "sharded", admin, reports)
+	w.duel.plain.late = s.lateReports(t, name, top, "plain", "", reports)
 	return w
 }
 

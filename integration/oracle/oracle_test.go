@@ -1,6 +1,7 @@
 package oracle
 
 import (
+	"context"
 	"flag"
 	"sync"
 	"testing"
@@ -11,6 +12,9 @@ var (
 	runFor = flag.Duration("oracle.time", 0, "how long made-up statements run; 0 for 2 minutes, 20 seconds with -short and under the race detector")
 	seed   = flag.Uint64("oracle.seed", 0, "what they are made from; 0 for the time of day")
 )
+
+// progressEvery is how often a long run says how far it is.
+const progressEvery = 5 * time.Minute
 
 // mostFound is how many differences a world may find before it stops.
 const mostFound = 5
@@ -42,7 +46,7 @@ func TestShardsAreLikeOnePostgreSQL(t *testing.T) {
 	// The comparison itself must not see differences where there are none.
 	t.Run("one PostgreSQL is like another", func(t *testing.T) {
 		w := s.world(ctx, t, "self", &topologies[0], newTally(), func(s *stage) string { return s.of(0).DSN(databaseName("self", 0), "app") + sessionSettings })
-		report(t, w)(w.Play(ctx, n, mostFound, func(units int) bool { return units >= 300 }))
+		play(ctx, t, w, n, func(units int) bool { return units >= 300 })
 	})
 
 	tally := newTally()
@@ -57,10 +61,21 @@ func TestShardsAreLikeOnePostgreSQL(t *testing.T) {
 		var running sync.WaitGroup
 		for i, w := range worlds {
 			running.Go(func() {
-				report(t, w)(w.Play(ctx, n+uint64(i)<<32, mostFound, func(int) bool { return time.Now().After(deadline) }))
+				play(ctx, t, w, n+uint64(i)<<32, func(int) bool { return time.Now().After(deadline) })
 			})
 		}
-		running.Wait()
+		every := time.NewTicker(progressEvery)
+		defer every.Stop()
+		ended := make(chan struct{})
+		go func() { defer close(ended); running.Wait() }()
+		for playing := true; playing; {
+			select {
+			case <-every.C:
+				t.Log(tally.progress())
+			case <-ended:
+				playing = false
+			}
+		}
 	})
 	t.Logf("seed %d, %v\n%s", n, duration(), tally)
 	for _, problem := range tally.belowFloor() {
@@ -68,14 +83,10 @@ func TestShardsAreLikeOnePostgreSQL(t *testing.T) {
 	}
 }
 
-// report makes errors of what was found.
-func report(t *testing.T, w *World) func([]*Found, error) {
-	return func(found []*Found, err error) {
-		if err != nil {
-			t.Errorf("%s: %v", w.Name, err)
-		}
-		for _, f := range found {
-			t.Error(f)
-		}
+// play runs what a seed makes up, and makes errors of what it finds, at once: the run may be long.
+func play(ctx context.Context, t *testing.T, w *World, seed uint64, stop func(units int) bool) {
+	w.note = func(f *Found) { t.Error(f) }
+	if _, err := w.Play(ctx, seed, mostFound, stop); err != nil {
+		t.Errorf("%s: %v", w.Name, err)
 	}
 }

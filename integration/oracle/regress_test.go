@@ -70,6 +70,7 @@ func TestACaseIsReadAsItIsPrinted(t *testing.T) {
 		{sql: "SELECT $1,\n $2", extended: true, prepared: "p1", binary: true, ordered: true, full: "SELECT 1", params: []param{{declared: 20, text: "it's\n", encode: 20}, {null: true}}},
 		{sql: "SELECT '-- no comment'", extended: true, more: true, loose: true, pinned: true},
 		{sql: "SELECT $1", extended: true, params: []param{{text: " a  b "}}},
+		{sql: "COPY words FROM STDIN", data: "a\tb\n\\N\t\xff", loose: true},
 	}
 	got, err := parseUnit(want.String())
 	if err != nil {

@@ -11,8 +11,18 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
-// exchangeTimeout is how long one exchange may take before it counts as a hang.
-const exchangeTimeout = 20 * time.Second
+// exchangeTimeout is how long one exchange may take before it is given up; lateAfter is when somebody looks what it waits for, which must be
+// done before the end.
+const (
+	exchangeTimeout = 40 * time.Second
+	lateAfter       = 10 * time.Second
+)
+
+// codeLate is the code of an exchange that took longer than exchangeTimeout.
+const codeLate = "late"
+
+// trailLength is how many exchanges a session remembers for reports.
+const trailLength = 12
 
 // A result is the answer to one statement.
 type result struct {
@@ -24,10 +34,11 @@ type result struct {
 // An outcome is what came of one exchange.
 type outcome struct {
 	results   []result
-	code      string // SQLSTATE; "lost" when the connection broke, "" without error
+	code      string // SQLSTATE; "lost" when the connection broke, codeLate, "" without error
 	err       error
 	described []string // what Describe said of a prepared statement; nil if it was prepared before
 	status    byte     // I, T or E
+	took      time.Duration
 }
 
 // A session is a connection with its prepared statements.
@@ -36,9 +47,36 @@ type session struct {
 	conn     *pgconn.PgConn
 	prepared map[string]string // texts by name
 	types    *pgtype.Map
+
+	late      func(*session, []step) // called while an exchange takes longer than lateAfter; may be nil
+	lateAfter time.Duration
+	recent    []exchanged // the last exchanges, oldest first
 }
 
-func newSession(dsn string) *session { return &session{dsn: dsn, types: pgtype.NewMap()} }
+// An exchanged is what one exchange came to.
+type exchanged struct {
+	at    time.Time
+	took  time.Duration
+	code  string
+	steps []step
+}
+
+// trail is what a session did of late, for reports.
+func (s *session) trail() string {
+	var b strings.Builder
+	for _, e := range s.recent {
+		code := e.code
+		if code == "" {
+			code = "ok"
+		}
+		fmt.Fprintf(&b, "%v ago, %v, %s:\n%s", time.Since(e.at).Round(time.Millisecond), e.took.Round(time.Millisecond), code, unit(e.steps))
+	}
+	return b.String()
+}
+
+func newSession(dsn string) *session {
+	return &session{dsn: dsn, types: pgtype.NewMap(), lateAfter: lateAfter}
+}
 
 // open connects anew if there is no connection.
 func (s *session) open(ctx context.Context) error {
@@ -63,16 +101,26 @@ func (s *session) close() {
 }
 
 // run does one exchange: a step, or the steps of a pipeline.
-func (s *session) run(ctx context.Context, steps []step) outcome {
+func (s *session) run(ctx context.Context, steps []step) (o outcome) {
 	ctx, stop := context.WithTimeout(ctx, exchangeTimeout)
 	defer stop()
+	start := time.Now()
+	defer func() {
+		s.recent = append(s.recent[max(0, len(s.recent)-trailLength+1):], exchanged{start, o.took, o.code, steps})
+	}()
+	defer s.watch(steps)() // reads what is written above
+	defer func() { o.took = time.Since(start) }()
 	if err := s.open(ctx); err != nil {
 		return outcome{code: "lost", err: err}
 	}
-	var o outcome
+	in, out := copies(steps[0].sql)
 	switch {
 	case len(steps) > 1:
 		o = s.pipeline(ctx, steps)
+	case in:
+		o = s.copyIn(ctx, &steps[0])
+	case out:
+		o = s.copyOut(ctx, &steps[0])
 	case steps[0].extended:
 		o = s.extended(ctx, &steps[0])
 	default:
@@ -84,12 +132,32 @@ func (s *session) run(ctx context.Context, steps []step) outcome {
 			o.code = pg.Code
 		} else {
 			o.code = "lost"
+			if ctx.Err() != nil {
+				o.code = codeLate
+			}
 			s.close()
 			return o
 		}
 	}
 	o.status = s.conn.TxStatus()
 	return o
+}
+
+// watch calls late if end is not called in time. end waits for it.
+func (s *session) watch(steps []step) (end func()) {
+	if s.late == nil {
+		return func() {}
+	}
+	done := make(chan struct{})
+	timer := time.AfterFunc(s.lateAfter, func() {
+		defer close(done)
+		s.late(s, steps)
+	})
+	return func() {
+		if !timer.Stop() {
+			<-done
+		}
+	}
 }
 
 func (s *session) simple(ctx context.Context, sql string) outcome {

@@ -29,7 +29,7 @@ func (w *World) minimise(ctx context.Context, u unit, first *difference) (*Found
 	w.duel.tally = nil
 	defer func() { w.duel.tally = tally }()
 	s := &shrinker{w: w, kind: first.kind, best: first, most: maxTrials}
-	if first.kind == "lost" || strings.Contains(first.kind, "57014") {
+	if first.kind == "lost" || first.kind == codeLate || strings.Contains(first.kind, "57014") {
 		s.most = maxHangs
 	}
 	f := &Found{World: w.Name, Case: u, Diff: first}
@@ -51,6 +51,14 @@ func (w *World) minimise(ctx context.Context, u unit, first *difference) (*Found
 			if sql, ok := s.text(ctx, u, i); ok {
 				u = u.with(i, sql)
 				changed = true
+			}
+			for lines := strings.SplitAfter(u[i].data, "\n"); len(lines) > 1; {
+				lines = lines[:len(lines)-1]
+				smaller := u.with(i, u[i].sql)
+				smaller[i].data = strings.Join(lines, "")
+				if s.shows(ctx, smaller) {
+					u, changed = smaller, true
+				}
 			}
 		}
 	}
@@ -142,7 +150,7 @@ func without(list []string, from, n int) (string, bool) {
 	}
 	for _, t := range rest {
 		switch strings.ToUpper(t) {
-		case "LIMIT", "OFFSET", "OVER", "FETCH", "STRING_AGG":
+		case "LIMIT", "OFFSET", "OVER", "FETCH", "DISTINCT", "STRING_AGG":
 			chance++
 		case "ORDER":
 			order++

@@ -23,7 +23,7 @@ func (p *param) bytes(m *pgtype.Map) (value []byte, format int16) {
 	case p.null:
 		return nil, 0
 	case p.encode != 0:
-		if b, ok := binary(m, p.encode, p.text); ok {
+		if b, ok := encodeBinary(m, p.encode, p.text); ok {
 			return b, 1
 		}
 	}
@@ -38,11 +38,14 @@ type step struct {
 	prepared string // the name of a prepared statement; "" for the unnamed one
 	binary   bool   // results in binary format
 	more     bool   // the next step belongs to the same pipeline
+	data     string // of COPY FROM STDIN
 
 	ordered bool   // it asks for a total order
 	full    string // it has LIMIT without a total order: the statement without LIMIT
 	loose   bool   // which of several errors is reported depends on the order of execution
 	write   bool   // it may change tables
+
+	planned bool // EXPLAIN: of its rows only the first one is looked at
 
 	pinned bool // an answer is expected: the key is there, at the top
 	tags   []string
@@ -63,7 +66,7 @@ func (u unit) String() string {
 		for _, o := range []struct {
 			on   bool
 			name string
-		}{{s.extended, "extended"}, {s.prepared != "", "prepared=" + s.prepared}, {s.binary, "binary"}, {s.more, "more"}, {s.ordered, "ordered"}, {s.loose, "loose"}, {s.pinned, "answered"}} {
+		}{{s.extended, "extended"}, {s.prepared != "", "prepared=" + s.prepared}, {s.binary, "binary"}, {s.more, "more"}, {s.ordered, "ordered"}, {s.loose, "loose"}, {s.planned, "planned"}, {s.pinned, "answered"}} {
 			if o.on {
 				opts = append(opts, o.name)
 			}
@@ -80,6 +83,12 @@ func (u unit) String() string {
 				}
 			}
 			fmt.Fprintf(&b, "--$ %d declared=%d binary=%d %s\n", n+1, p.declared, p.encode, value)
+		}
+		if s.data != "" {
+			b.WriteString("--< " + hex.EncodeToString([]byte(s.data)) + "\n")
+			for line := range strings.Lines(s.data) {
+				fmt.Fprintf(&b, "--# %q\n", line)
+			}
 		}
 		if s.full != "" {
 			b.WriteString("--= " + strings.ReplaceAll(s.full, "\n", " ") + "\n")
@@ -122,6 +131,8 @@ func parseUnit(text string) (unit, error) {
 					s.ordered = true
 				case "loose":
 					s.loose = true
+				case "planned":
+					s.planned = true
 				case "answered":
 					s.pinned = true
 				default:
@@ -148,6 +159,12 @@ func parseUnit(text string) (unit, error) {
 				p.text = strings.ReplaceAll(strings.TrimSuffix(strings.TrimPrefix(value, "'"), "'"), "''", "'")
 			}
 			s.extended, s.params = true, append(s.params, p)
+		case strings.HasPrefix(line, "--< "):
+			raw, err := hex.DecodeString(line[4:])
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", line, err)
+			}
+			s.data = string(raw)
 		case strings.HasPrefix(line, "--= "):
 			s.full = line[4:]
 		case strings.HasPrefix(line, "--") && len(sql) == 0:

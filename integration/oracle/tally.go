@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -18,8 +19,11 @@ import (
 // names are what differs between two messages of one kind.
 var names = regexp.MustCompile(`"[^"]*"|\b[a-z_]+\.[a-z_]+\b|\bshard [a-z]\b`)
 
+// postgresRefuses are messages with the code of refusals that only PostgreSQL has: the plain side must have them too.
+var postgresRefuses = regexp.MustCompile(`^FOR [A-Z ]+ is not allowed with |^FULL JOIN is only supported with `)
+
 // refusalOf names the refusal that an error is, "" if it is none. A code alone says that for 0A000 only: PostgreSQL raises that
-// too, but then the plain side need not be asked.
+// too, but the plain side can be asked only where nobody else could have.
 func refusalOf(err error) string {
 	var e *pgconn.PgError
 	if !errors.As(err, &e) {
@@ -28,7 +32,10 @@ func refusalOf(err error) string {
 	if name := shard.RefusalOf(e.Code, e.Message, e.Detail, e.Hint); name != "" {
 		return name
 	}
-	if e.Code == "0A000" {
+	if e.Code == "22023" && strings.HasPrefix(e.Message, "no shard is placed for the key ") {
+		return "routing hint to no shard"
+	}
+	if e.Code == "0A000" && !postgresRefuses.MatchString(e.Message) {
 		return "other: " + names.ReplaceAllString(e.Message, "…")
 	}
 	return ""
@@ -50,6 +57,41 @@ type tally struct {
 	rest    map[string]*count // other statements; guarded by mu
 	errors  map[string]int    // by SQLSTATE; guarded by mu
 	example map[string]string // of pinned statements that were refused, by reason; guarded by mu
+	late    int               // statements that took too long on the plain side; guarded by mu
+	slowest []slow            // by how much longer the sharded side took, longest first; guarded by mu
+}
+
+// A slow is how long a statement took on both sides.
+type slow struct {
+	sharded, plain time.Duration
+	text           string
+}
+
+// mostSlow is how many of the slowest statements are reported.
+const mostSlow = 5
+
+// took notes how long both sides took.
+func (t *tally) took(steps []step, sharded, plain time.Duration) {
+	if t == nil {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	behind := func(s slow) time.Duration { return s.sharded - s.plain }
+	if len(t.slowest) < mostSlow || sharded-plain > behind(t.slowest[mostSlow-1]) {
+		t.slowest = append(t.slowest[:min(len(t.slowest), mostSlow-1)], slow{sharded, plain, unit(steps).String()})
+		slices.SortFunc(t.slowest, func(a, b slow) int { return cmp.Compare(behind(b), behind(a)) })
+	}
+}
+
+// tooSlow counts statements to which the plain side had no answer in time.
+func (t *tally) tooSlow(steps []step) {
+	if t == nil {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.late += len(steps)
 }
 
 func newTally() *tally {
@@ -137,7 +179,18 @@ func (t *tally) String() string {
 			fmt.Fprintf(&b, "  %7d  %s: %s\n", c.reasons[r], r, t.example[r])
 		}
 	}
+	fmt.Fprintf(&b, "without an answer of one PostgreSQL in time: %d\nwhere the shards took longest in comparison:\n", t.late)
+	for _, s := range t.slowest {
+		fmt.Fprintf(&b, "  %v instead of %v:\n%s", s.sharded.Round(time.Millisecond), s.plain.Round(time.Millisecond), s.text)
+	}
 	return b.String()
+}
+
+// progress is one line on the way.
+func (t *tally) progress() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return fmt.Sprintf("%d statements so far, %s answered", t.total.all(), share(t.total.answered, t.total.all()))
 }
 
 func reasons(b *strings.Builder, c *count, indent string) {

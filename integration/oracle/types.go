@@ -120,8 +120,8 @@ func (k *kind) cast() string {
 
 func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
 
-// binary is a value's binary format; not ok for text that is no value of the type.
-func binary(m *pgtype.Map, oid uint32, text string) (b []byte, ok bool) {
+// encodeBinary is a value's binary format; not ok for text that is no value of the type.
+func encodeBinary(m *pgtype.Map, oid uint32, text string) (b []byte, ok bool) {
 	t, found := m.TypeForOID(oid)
 	if !found {
 		return nil, false

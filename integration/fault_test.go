@@ -74,7 +74,7 @@ func TestServerThatIsTerminated(t *testing.T) {
 		{"in a COPY from it ends its client", func(ctx context.Context, t *testing.T, c *pgx.Conn, kill func()) {
 			w := &sink{started: make(chan struct{})}
 			running := background(func() error {
-				_, err := c.PgConn().CopyTo(ctx, w, "COPY (SELECT repeat('x', 1000) FROM generate_series(1, 100000000)) TO STDOUT")
+				_, err := c.PgConn().CopyTo(ctx, w, "COPY (SELECT repeat('x', 1000) FROM generate_series(1, 10000), generate_series(1, 10000)) TO STDOUT")
 				return err
 			})
 			<-w.started
@@ -163,7 +163,7 @@ func TestClientThatVanishes(t *testing.T) {
 			{"in a COPY from the server", func(ctx context.Context, c *pgx.Conn) <-chan error {
 				w := &sink{started: make(chan struct{})}
 				ch := background(func() error {
-					_, err := c.PgConn().CopyTo(ctx, w, "COPY (SELECT repeat('x', 1000) FROM generate_series(1, 100000000)) TO STDOUT")
+					_, err := c.PgConn().CopyTo(ctx, w, "COPY (SELECT repeat('x', 1000) FROM generate_series(1, 10000), generate_series(1, 10000)) TO STDOUT")
 					return err
 				})
 				<-w.started

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -217,4 +218,22 @@ func (b *bouncer) noLeaksAfter(ctx context.Context, pg *pgtest.Cluster, user str
 	}
 	b.awaitPool("db", user, "cl_active=0", "cl_waiting=0", "sv_active=0")
 	b.noLeaks(pg, user)
+}
+
+// awaitCount waits until as many rows as wanted are in what stands behind FROM.
+func awaitCount(tb testing.TB, pg *pgtest.Cluster, want int, from string) {
+	tb.Helper()
+	pgtest.Eventually(tb, time.Minute, func() error {
+		if n := pg.MustValue(tb, "postgres", "SELECT count(*) FROM "+from); n != strconv.Itoa(want) {
+			return fmt.Errorf("%s rows of %s, want %d", n, from, want)
+		}
+		return nil
+	})
+}
+
+// atRest waits until nothing is prepared, and no client of the shards has a transaction open.
+func atRest(tb testing.TB, pg *pgtest.Cluster) {
+	tb.Helper()
+	awaitCount(tb, pg, 0, "pg_prepared_xacts")
+	awaitCount(tb, pg, 0, "pg_stat_activity WHERE usename = 'app' AND state <> 'idle'")
 }

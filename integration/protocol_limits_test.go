@@ -241,12 +241,7 @@ func TestAnswersThatFillTheSocketsBeforeSync(t *testing.T) {
 		c.write(encode(t, "P big SELECT repeat('x', 1000) FROM generate_series(1, "+strconv.Itoa(rows)+")", "B - big", "E -"))
 		pad := encode(t, "P - SELECT 1 /* "+strings.Repeat("p", 500)+" */")
 		c.write(bytes.Repeat(pad, 100)) // more than a buffer of the pooler's, which sends it on
-		pgtest.Eventually(t, patience, func() error {
-			if n := pg.MustValue(t, "postgres", "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'ClientWrite'"); n != "1" {
-				return fmt.Errorf("%s servers wait to be read", n)
-			}
-			return nil
-		})
+		awaitCount(t, pg, 1, "pg_stat_activity WHERE wait_event = 'ClientWrite'")
 		c.write(encode(t, "S"))
 		got := 0
 		for {

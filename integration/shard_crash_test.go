@@ -127,15 +127,7 @@ func (b *bank) load(ctx context.Context, at *bouncer, n int) (stop func()) {
 // settled waits until nothing is prepared any more, and checks that no transfer is half done and none that was acknowledged is lost.
 func (b *bank) settled(tb testing.TB) {
 	tb.Helper()
-	pgtest.Eventually(tb, 30*time.Second, func() error {
-		if n := b.pg.MustValue(tb, "postgres", "SELECT count(*) FROM pg_prepared_xacts"); n != "0" {
-			return errors.New(n + " transactions are prepared")
-		}
-		if n := b.pg.MustValue(tb, "postgres", "SELECT count(*) FROM pg_stat_activity WHERE usename = 'app' AND state <> 'idle'"); n != "0" {
-			return errors.New(n + " transactions are open")
-		}
-		return nil
-	})
+	atRest(tb, b.pg)
 	sum := 0
 	rows := map[int]int{}
 	for _, db := range b.databases() {

@@ -120,15 +120,7 @@ func textOf(err error) string {
 // atRest waits until nothing is prepared, and no transaction is open.
 func (s *tappedShop) atRest(tb testing.TB) {
 	tb.Helper()
-	pgtest.Eventually(tb, 40*time.Second, func() error {
-		if n := s.pg.MustValue(tb, "postgres", "SELECT count(*) FROM pg_prepared_xacts"); n != "0" {
-			return errors.New(n + " transactions are prepared")
-		}
-		if n := s.pg.MustValue(tb, "postgres", "SELECT count(*) FROM pg_stat_activity WHERE usename = 'app' AND state <> 'idle'"); n != "0" {
-			return errors.New(n + " backends are not idle")
-		}
-		return nil
-	})
+	atRest(tb, s.pg)
 }
 
 // silence is a client whose shard falls silent.

@@ -10,8 +10,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-
-	"pgdrover/internal/pgtest"
 )
 
 // moveShop is a shop with rows of two customers on different shards.
@@ -127,12 +125,7 @@ func TestMovingARowWaitsForWhoeverHasLockedIt(t *testing.T) {
 		_, err := mover.Exec(ctx, fmt.Sprintf("UPDATE orders SET customer_id = %d WHERE customer_id = %d", b, a), pgx.QueryExecModeSimpleProtocol)
 		moved <- err
 	}()
-	pgtest.Eventually(t, 30*time.Second, func() error {
-		if n := s.pg.MustValue(t, "postgres", "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'DELETE FROM orders%'"); n != "1" {
-			return fmt.Errorf("%s servers wait for the row", n)
-		}
-		return nil
-	})
+	awaitCount(t, s.pg, 1, "pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'DELETE FROM orders%'")
 	mustRun(ctx, t, holder, "COMMIT")
 	if err := <-moved; err != nil {
 		t.Fatal(err)

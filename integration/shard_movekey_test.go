@@ -12,8 +12,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
-
-	"pgdrover/internal/pgtest"
 )
 
 // keyShop is a shop with more tables, and the same in one database beside it, and a session of each.
@@ -362,12 +360,7 @@ func TestAComputedKeyIsThatOfTheRowAsItIsWhenItIsLocked(t *testing.T) {
 		tag = r.String()
 		return err
 	})
-	pgtest.Eventually(t, patience, func() error {
-		if n := s.pg.MustValue(t, "postgres", "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%FOR UPDATE'"); n != "1" {
-			return fmt.Errorf("%s servers wait for the row", n)
-		}
-		return nil
-	})
+	awaitCount(t, s.pg, 1, "pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%FOR UPDATE'")
 	mustRun(ctx, t, holder, "COMMIT")
 	if err := result(ctx, t, moved); err != nil || tag != "UPDATE 1" {
 		t.Fatal(tag, err)
@@ -428,9 +421,6 @@ func TestSessionsThatMoveTheSameRowsLoseAndDoubleNone(t *testing.T) {
 		t.Errorf("rows: %s", got)
 	}
 	s.placed(ctx, t, "orders", "customer_id")
-	if n := s.pg.MustValue(t, "postgres", "SELECT count(*) FROM pg_prepared_xacts"); n != "0" {
-		t.Errorf("%s transactions are left prepared", n)
-	}
 	s.atRest(t)
 }
 
@@ -453,12 +443,7 @@ func TestOnlyOneOfTwoSessionsMovesARow(t *testing.T) {
 		tag = r.String()
 		return err
 	})
-	pgtest.Eventually(t, patience, func() error {
-		if n := s.pg.MustValue(t, "postgres", "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%FOR UPDATE'"); n != "1" {
-			return fmt.Errorf("%s servers wait for the row", n)
-		}
-		return nil
-	})
+	awaitCount(t, s.pg, 1, "pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%FOR UPDATE'")
 	mustRun(ctx, t, first, "COMMIT")
 	if err := result(ctx, t, waits); err != nil || tag != "UPDATE 0" {
 		t.Errorf("the second: %s, %v", tag, err)

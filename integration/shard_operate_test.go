@@ -188,26 +188,28 @@ func TestPauseLetsOpenTransactionsReachFurtherShards(t *testing.T) {
 	}
 }
 
-func TestKillDoesNotLetOpenTransactionsGoOn(t *testing.T) {
-	t.Parallel()
-	ctx := testContext(t)
-	s := startShop(t, 2, "", "pool_size = 1")
-	keys := s.keysOf(ctx, t)
-	holder, c := s.Connect(ctx, "shop", "app"), s.Connect(ctx, "shop", "app")
+// startHeldUp starts a shop where c has a transaction on shard a, and waits in it for the one server of shard b, which holder has.
+func startHeldUp(ctx context.Context, t *testing.T) (s *shop, keys map[string]int, holder, c *pgx.Conn, waits <-chan error) {
+	t.Helper()
+	s = startShop(t, 2, "", "pool_size = 1")
+	keys = s.keysOf(ctx, t)
+	holder, c = s.Connect(ctx, "shop", "app"), s.Connect(ctx, "shop", "app")
 	mustRun(ctx, t, holder, "BEGIN")
 	mustRun(ctx, t, holder, update(keys["b"]))
 	mustRun(ctx, t, c, "BEGIN")
 	mustRun(ctx, t, c, update(keys["a"]))
-	waits := background(func() error { _, err := run(ctx, c, update(keys["b"])); return err })
+	waits = background(func() error { _, err := run(ctx, c, update(keys["b"])); return err })
 	s.awaitWaiters(1)
+	return s, keys, holder, c, waits
+}
+
+func TestKillDoesNotLetOpenTransactionsGoOn(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	s, _, _, _, waits := startHeldUp(ctx, t)
 	s.Admin("KILL shop")
 	wantError(t, result(ctx, t, waits), "57P01", "database removed")
-	pgtest.Eventually(t, patience, func() error {
-		if n := s.pg.MustValue(t, "postgres", "SELECT count(*) FROM pg_stat_activity WHERE datname LIKE 'shop_%'"); n != "0" {
-			return errors.New(n + " sessions are left")
-		}
-		return nil
-	})
+	awaitCount(t, s.pg, 0, "pg_stat_activity WHERE datname LIKE 'shop_%'")
 	if got := s.onShards(t, "SELECT count(*) FROM customers WHERE name <> 'x'"); slices.Contains(got, "1") {
 		t.Errorf("rows changed on the shards: %q", got)
 	}
@@ -216,15 +218,7 @@ func TestKillDoesNotLetOpenTransactionsGoOn(t *testing.T) {
 func TestShutdownThatWaitsForServersLetsTransactionsReachFurtherShards(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)
-	s := startShop(t, 2, "", "pool_size = 1")
-	keys := s.keysOf(ctx, t)
-	holder, c := s.Connect(ctx, "shop", "app"), s.Connect(ctx, "shop", "app")
-	mustRun(ctx, t, holder, "BEGIN")
-	mustRun(ctx, t, holder, update(keys["b"]))
-	mustRun(ctx, t, c, "BEGIN")
-	mustRun(ctx, t, c, update(keys["a"]))
-	waits := background(func() error { _, err := run(ctx, c, update(keys["b"])); return err })
-	s.awaitWaiters(1)
+	s, keys, holder, c, waits := startHeldUp(ctx, t)
 	s.Admin("SHUTDOWN WAIT_FOR_SERVERS")
 	mustRun(ctx, t, holder, "COMMIT")
 	if err := result(ctx, t, waits); err != nil {
@@ -242,38 +236,7 @@ func TestAShardThatIsDownIsLoggedOnce(t *testing.T) {
 	t.Parallel()
 	ctx, stop := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer stop()
-	up := pgtest.Start(t, pgtest.WithAuth("trust"))
-	down := pgtest.Start(t, pgtest.WithAuth("trust"))
-	for _, pg := range []*pgtest.Cluster{up, down} {
-		pg.MustExec(t, "postgres", "CREATE ROLE app LOGIN", "CREATE TABLE items (id int PRIMARY KEY, n int)", "GRANT ALL ON items TO app", "INSERT INTO items VALUES (1), (2)")
-	}
-	if err := down.Stop(ctx, pgtest.Fast); err != nil {
-		t.Fatal(err)
-	}
-	tables := strings.NewReplacer("UP", strconv.Itoa(up.Port), "DOWN", strconv.Itoa(down.Port)).Replace(`
-[databases.shop]
-host = "127.0.0.1"
-dbname = "postgres"
-recovery_user = "postgres"
-[[databases.shop.shards]]
-name = "up"
-port = UP
-[[databases.shop.shards]]
-name = "down"
-port = DOWN
-[databases.shop.keys.item]
-type = "integer"
-columns = { items = "id" }
-placement = [{ shard = "down", in = [1] }, { shard = "up", in = [2] }]
-`)
-	b := startBouncer(t, "auth_type = \"trust\"\npool_mode = \"transaction\"\nclient_login_timeout = 3\nserver_login_retry = 1\n", trustUsers+tables)
-	pgtest.Eventually(t, patience, func() error { // the first login may be the one that finds out
-		first, err := pgx.Connect(ctx, b.DSN("shop", "app"))
-		if err == nil {
-			err = first.Close(ctx)
-		}
-		return err
-	})
+	up, down, b := startOneDown(ctx, t, "recovery_user = \"postgres\"\n")
 	c := b.Connect(ctx, "shop", "app")
 	direct, err := up.Connect(ctx, "postgres")
 	if err != nil {

@@ -2,13 +2,10 @@ package integration
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
 	"time"
-
-	"pgdrover/internal/pgtest"
 )
 
 // keysOf returns a customer of each shard.
@@ -32,15 +29,10 @@ func update(key int) string {
 	return fmt.Sprintf("UPDATE customers SET name = name || '!' WHERE id = %d", key)
 }
 
-// atRest waits until no transaction is open on any shard.
+// atRest waits until no transaction is open on any shard, nor prepared.
 func (s *shop) atRest(tb testing.TB) {
 	tb.Helper()
-	pgtest.Eventually(tb, patience, func() error {
-		if n := s.pg.MustValue(tb, "postgres", "SELECT count(*) FROM pg_stat_activity WHERE usename = 'app' AND state <> 'idle'"); n != "0" {
-			return errors.New(n + " backends are not idle")
-		}
-		return nil
-	})
+	atRest(tb, s.pg)
 }
 
 func TestDeadlocksOverShardsAreBroken(t *testing.T) {
@@ -91,12 +83,7 @@ func TestCancelReachesEveryShard(t *testing.T) {
 				mustRun(ctx, t, c, "BEGIN")
 			}
 			done := background(func() error { _, err := run(ctx, c, sql); return err })
-			pgtest.Eventually(t, patience, func() error {
-				if n := s.pg.MustValue(t, "postgres", "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"); n != "3" {
-					return errors.New(n + " backends wait")
-				}
-				return nil
-			})
+			awaitCount(t, s.pg, 3, "pg_stat_activity WHERE wait_event_type = 'Lock'")
 			if err := c.PgConn().CancelRequest(ctx); err != nil {
 				t.Fatal(err)
 			}
@@ -170,12 +157,7 @@ func TestNothingIsLeftOfASessionThatEnds(t *testing.T) {
 	mustRun(ctx, t, c, update(keys["a"]))
 	mustRun(ctx, t, c, update(keys["b"]))
 	s.pg.MustExec(t, "postgres", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'shop_a' AND usename = 'app'")
-	pgtest.Eventually(t, patience, func() error {
-		if n := s.pg.MustValue(t, "postgres", "SELECT count(*) FROM pg_stat_activity WHERE datname = 'shop_a' AND usename = 'app'"); n != "0" {
-			return errors.New("it is still there")
-		}
-		return nil
-	})
+	awaitCount(t, s.pg, 0, "pg_stat_activity WHERE datname = 'shop_a' AND usename = 'app'")
 	if _, err := run(ctx, c, "COMMIT"); !strings.HasPrefix(codeOf(err), "08006") && !strings.HasPrefix(codeOf(err), "40000") {
 		t.Errorf("COMMIT behind a lost shard: %v", err)
 	}

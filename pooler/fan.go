@@ -189,10 +189,11 @@ func (f *fan) drive(l *leg, msg []byte) error {
 			return fail
 		case !errors.Is(err, os.ErrDeadlineExceeded):
 			return err
-		case f.halted.Load() || f.c.dying.Load():
+		}
+		s.conn.resume() // before it is looked why, so that no later interrupt is undone
+		if f.halted.Load() || f.c.dying.Load() {
 			return errStopped
 		}
-		s.conn.resume()
 	}
 }
 

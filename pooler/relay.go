@@ -26,6 +26,9 @@ func (c *client) relay() error {
 		return c.startDuplex()
 	}
 	for {
+		if c.dying.Load() { // what the session said to the server by itself may have ended the interrupt
+			return c.killed()
+		}
 		c.relayErr = nil
 		err := s.conn.loop(c.relayFn)
 		if err == nil {

@@ -155,7 +155,7 @@ func TestPipelineOfAClientThatReadsOnlyAtTheEnd(t *testing.T) {
 	}
 	l := newLab(t, fmt.Sprintf("client_tls_sslmode = \"allow\"\nclient_tls_cert_file = %q\nclient_tls_key_file = %q\n", pair.CertFile, pair.KeyFile))
 	statements := 100_000
-	if testing.Short() || raceEnabled {
+	if testing.Short() || pgtest.RaceDetector {
 		statements = 20_000
 	}
 	for _, test := range []struct {

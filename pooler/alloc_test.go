@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"pgdrover/internal/config"
+	"pgdrover/internal/pgtest"
 )
 
 // replyOnce answers each unit with a canned reply, without allocating.
@@ -73,9 +74,7 @@ func TestAQueryAllocatesNothing(t *testing.T) { // not parallel: it counts alloc
 				t.Fatalf("the client got %q, want %q at the end", got, tc.reply)
 			}
 			c.mem.keep, s.mem.keep = false, false
-			if n := testing.AllocsPerRun(500, run); n != 0 {
-				t.Errorf("%v allocations per query, want 0", n)
-			}
+			pgtest.AllocsAtMost(t, 0, 500, run)
 			if f.idle() != 1 || c.srv != nil {
 				t.Error("the server is not back in its pool")
 			}
@@ -137,9 +136,7 @@ func TestAQueryOverSocketsAllocatesNothing(t *testing.T) { // not parallel: it c
 		}
 	}
 	run()
-	if n := testing.AllocsPerRun(300, run); n != 0 {
-		t.Errorf("%v allocations per query, want 0", n)
-	}
+	pgtest.AllocsAtMost(t, 0, 300, run)
 	c.leave()
 	s.close("test is over")
 	_ = pg.Close()

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"pgdrover/internal/pgtest"
 )
 
 var (
@@ -23,7 +25,7 @@ func duration() time.Duration {
 	switch {
 	case *runFor > 0:
 		return *runFor
-	case testing.Short() || raceDetector:
+	case testing.Short() || pgtest.RaceDetector:
 		return 20 * time.Second
 	}
 	return 2 * time.Minute

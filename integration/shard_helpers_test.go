@@ -21,8 +21,9 @@ CREATE TABLE settings (name text PRIMARY KEY, value text);
 // shop is a sharded database behind a pooler: "shop" with the shards a, b, …, and "one", a plain database with the same schema.
 type shop struct {
 	*bouncer
-	pg     *pgtest.Cluster
-	shards []string
+	pg               *pgtest.Cluster
+	shards           []string
+	settings, tables string // what it is configured with
 }
 
 // startShop starts a shop with n shards, which are databases of one cluster.
@@ -49,8 +50,15 @@ func startShopWith(tb testing.TB, n int, settings, inDB string, more ...pgtest.O
 	s.create(tb, "one")
 	toml.WriteString("[databases.shop.keys.customer]\ntype = \"bigint\"\ncolumns = { customers = \"id\", orders = \"customer_id\", order_items = \"customer_id\" }\n")
 	fmt.Fprintf(&toml, "[databases.one]\nhost = \"127.0.0.1\"\nport = %d\n", pg.Port)
-	s.bouncer = startBouncer(tb, "auth_type = \"trust\"\npool_mode = \"transaction\"\n"+settings, trustUsers+toml.String())
+	s.settings, s.tables = "auth_type = \"trust\"\npool_mode = \"transaction\"\n"+settings, trustUsers+toml.String()
+	s.bouncer = s.node(tb)
 	return s
+}
+
+// node starts a pgdrover in front of the shards.
+func (s *shop) node(tb testing.TB) *bouncer {
+	tb.Helper()
+	return startBouncer(tb, s.settings, s.tables)
 }
 
 // create makes a database with the schema of the shop and what committing in two phases needs.

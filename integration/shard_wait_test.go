@@ -63,6 +63,61 @@ func TestDeadlocksOverShardsAreBroken(t *testing.T) {
 	s.atRest(t)
 }
 
+// Each of two nodes knows one half of the circle. In the second case the circle also leads through a session that passes by both.
+func TestDeadlocksOverShardsOfTwoNodesAreBroken(t *testing.T) {
+	t.Parallel()
+	ctx, stop := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer stop()
+	s := startShop(t, 2, "deadlock_timeout = \"200ms\"\n", "")
+	other := s.node(t)
+	keys := s.keysOf(ctx, t)
+	for _, name := range []string{"two nodes", "past the nodes"} {
+		t.Run(name, func(t *testing.T) {
+			between := keys["b"]
+			c := s.Connect(ctx, "shop", "app")
+			older, younger := s.Connect(ctx, "shop", "app"), other.Connect(ctx, "shop", "app")
+			mustRun(ctx, t, older, "BEGIN")
+			mustRun(ctx, t, older, update(keys["a"]))
+			mustRun(ctx, t, younger, "BEGIN")
+			mustRun(ctx, t, younger, update(keys["b"]))
+			var past func() error
+			if name == "past the nodes" {
+				direct, err := s.pg.Connect(ctx, "shop_b")
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { _ = direct.Close(context.Background()) })
+				for between = 100; s.pg.MustValue(t, "shop_b", fmt.Sprintf("SELECT count(*) FROM customers WHERE id = %d", between)) == "0"; between++ {
+					mustRun(ctx, t, c, fmt.Sprintf("INSERT INTO customers VALUES (%d, 'x')", between+1))
+				}
+				mustRun(ctx, t, direct, "BEGIN")
+				mustRun(ctx, t, direct, update(between))
+				waiting := background(func() error { _, err := run(ctx, direct, update(keys["b"])+"; COMMIT"); return err })
+				past = func() error { return result(ctx, t, waiting) }
+			}
+			first := background(func() error { _, err := run(ctx, older, update(between)); return err })
+			second := background(func() error { _, err := run(ctx, younger, update(keys["a"])); return err })
+			pe := wantError(t, result(ctx, t, second), "40P01", "deadlock detected")
+			for _, want := range []string{`shard "a"`, `shard "b"`, "another pgdrover"} {
+				if !strings.Contains(pe.Detail, want) {
+					t.Errorf("detail %q does not say %s", pe.Detail, want)
+				}
+			}
+			mustRun(ctx, t, younger, "ROLLBACK")
+			if past != nil {
+				if err := past(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := result(ctx, t, first); err != nil {
+				t.Fatal(err)
+			}
+			mustRun(ctx, t, older, "COMMIT")
+			s.atRest(t)
+		})
+	}
+}
+
 func TestCancelReachesEveryShard(t *testing.T) {
 	t.Parallel()
 	ctx, stop := context.WithTimeout(context.Background(), time.Minute)

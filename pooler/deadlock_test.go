@@ -4,15 +4,15 @@ import "testing"
 
 func TestACircleIsFoundOnlyWhereThereIsOne(t *testing.T) {
 	t.Parallel()
-	c := [5]*client{}
+	c := [5]party{}
 	for i := range c {
-		c[i] = &client{id: uint64(i)}
+		c[i] = party{began: 1, node: "n", client: uint64(i)}
 	}
 	edges := func(pairs ...[2]int) blocked {
 		w := blocked{}
 		for _, p := range pairs {
 			if w[c[p[0]]] == nil {
-				w[c[p[0]]] = map[*client]string{}
+				w[c[p[0]]] = map[party]string{}
 			}
 			w[c[p[0]]][c[p[1]]] = "a"
 		}
@@ -35,8 +35,25 @@ func TestACircleIsFoundOnlyWhereThereIsOne(t *testing.T) {
 		}
 		for i, from := range ring {
 			if _, ok := x.waits[from][ring[(i+1)%len(ring)]]; !ok {
-				t.Errorf("%s: client %d does not wait for the next", x.name, from.id)
+				t.Errorf("%s: client %d does not wait for the next", x.name, from.client)
 			}
 		}
+	}
+}
+
+func TestPartiesAreWrittenAndRead(t *testing.T) {
+	t.Parallel()
+	want := party{began: 1_764_406_805_123_456, node: "N7OQ2", client: 42}
+	if got, ok := parseParty(want.text()); !ok || got != want {
+		t.Errorf("%q is read as %+v, %v", want.text(), got, ok)
+	}
+	for _, text := range []string{"", "x", "1", "1 n", "0 n 1", "-5 n 1"} {
+		if got, ok := parseParty(text); ok {
+			t.Errorf("%q is read as %+v", text, got)
+		}
+	}
+	older, other := party{began: 5, node: "b", client: 9}, party{began: 6, node: "a", client: 1}
+	if younger(older, other) >= 0 || younger(other, older) <= 0 || younger(party{}, older) >= 0 {
+		t.Error("the younger one is not the one that began later")
 	}
 }

@@ -2,6 +2,7 @@ package pooler
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"net"
 	"os"
@@ -31,6 +32,7 @@ type Pooler struct {
 	resolver *connect.Resolver
 	extra    []string // track_extra_parameters; fixed at start
 	killAt   *killAt  // see point
+	node     string   // tells this process from other pgdrovers that use the same shards; random
 
 	live       atomic.Pointer[live]
 	maxPacket  atomic.Int64
@@ -88,7 +90,7 @@ func New(o Options) (*Pooler, error) {
 		counters: map[poolKey]*poolCounters{}, clients: map[uint64]*client{}, admins: map[uint64]*adminClient{},
 		keys: map[string]any{}, entering: map[net.Conn]struct{}{}, change: make(chan struct{}),
 		last: map[string]stats.Totals{}, averages: map[string]stats.Averages{}, statsAt: now(),
-		done: make(chan struct{}),
+		done: make(chan struct{}), node: rand.Text(),
 	}
 	if p.killAt, err = parseKillAt(os.Getenv(killAtVariable)); err != nil {
 		w.close()

@@ -36,7 +36,20 @@ LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 
 DELETE FROM pgdrover.decision d
 WHERE d.gid = ANY ($1) AND d.owner = coalesce(nullif(current_setting('role'), 'none'), session_user::text);
 $$`,
-		`REVOKE ALL ON FUNCTION pgdrover.decide(text, text[]), pgdrover.forget(text[]) FROM PUBLIC`,
+		// For whom backends work, written by each pgdrover whose sessions wait, for all to find deadlocks. A row counts for as long as its backend
+		// is in the transaction that it was in when the row was written.
+		`CREATE UNLOGGED TABLE IF NOT EXISTS pgdrover.backend (pid int PRIMARY KEY, virtualxid text NOT NULL, session text NOT NULL)`,
+		`REVOKE ALL ON pgdrover.backend FROM PUBLIC`,
+		`CREATE OR REPLACE FUNCTION pgdrover.backends(pids int[], sessions text[]) RETURNS TABLE (pid int, session text)
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LOCK TABLE pgdrover.backend IN SHARE ROW EXCLUSIVE MODE;
+DELETE FROM pgdrover.backend b WHERE b.pid = ANY ($1)
+OR NOT EXISTS (SELECT FROM pg_locks l WHERE l.locktype = 'virtualxid' AND l.mode = 'ExclusiveLock' AND l.pid = b.pid AND l.virtualxid = b.virtualxid);
+INSERT INTO pgdrover.backend SELECT l.pid, l.virtualxid, u.session FROM unnest($1, $2) AS u (pid, session)
+JOIN pg_locks l ON l.locktype = 'virtualxid' AND l.mode = 'ExclusiveLock' AND l.pid = u.pid WHERE u.session <> '';
+SELECT b.pid, b.session FROM pgdrover.backend b;
+$$`,
+		`REVOKE ALL ON FUNCTION pgdrover.decide(text, text[]), pgdrover.forget(text[]), pgdrover.backends(int[], text[]) FROM PUBLIC`,
 		fmt.Sprintf(`DO $pgdrover$
 BEGIN
   IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname OPERATOR(pg_catalog.=) %[1]s::pg_catalog.name) THEN
@@ -45,6 +58,7 @@ BEGIN
 END $pgdrover$`, sqlparse.QuoteLiteral(recovery)),
 		`GRANT USAGE ON SCHEMA pgdrover TO ` + sqlparse.QuoteIdent(recovery),
 		`GRANT SELECT, INSERT, DELETE ON pgdrover.decision TO ` + sqlparse.QuoteIdent(recovery),
+		`GRANT EXECUTE ON FUNCTION pgdrover.backends(int[], text[]) TO ` + sqlparse.QuoteIdent(recovery),
 	}
 	for _, role := range applications {
 		if role == recovery {

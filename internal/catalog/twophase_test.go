@@ -162,3 +162,39 @@ func TestTwoPhaseMakesTheRecoveryRole(t *testing.T) {
 		t.Errorf("missing: %q", got)
 	}
 }
+
+func TestBackendsAreKnownAsLongAsTheirTransaction(t *testing.T) {
+	t.Parallel()
+	for _, version := range versions {
+		t.Run(fmt.Sprint(version), func(t *testing.T) {
+			t.Parallel()
+			c := startVersion(t, version, pgtest.WithUser("app", "secret"), pgtest.WithUser("recovery", "secret"))
+			run(t, connect(t, c.SocketDSN("postgres", pgtest.Superuser)), TwoPhaseSQL("recovery", []string{"app"})...)
+			app, recovery := connect(t, c.DSN("postgres", "app")), connect(t, c.DSN("postgres", "recovery"))
+			if err := try(t, app, `SELECT * FROM pgdrover.backends('{}', '{}')`); code(err) != "42501" {
+				t.Errorf("as an application: %v", err)
+			}
+			written := func(pids, sessions string) string {
+				return value(t, recovery, fmt.Sprintf(`SELECT coalesce(string_agg(session, ',' ORDER BY session), '') FROM pgdrover.backends('{%s}', '{%s}')`, pids, sessions))
+			}
+			pid := value(t, app, `SELECT pg_backend_pid()`)
+			value(t, app, `BEGIN; SELECT 1`)
+			for _, x := range []struct{ pids, sessions, want string }{
+				{"", "", ""},
+				{pid + ",1", "s1,s2", "s1"}, // there is no backend 1
+				{"", "", "s1"},
+				{pid, "s3", "s3"},
+				{pid, "", ""},
+				{pid, "s4", "s4"},
+			} {
+				if got := written(x.pids, x.sessions); got != x.want {
+					t.Errorf("{%s} {%s}: %q, want %q", x.pids, x.sessions, got, x.want)
+				}
+			}
+			value(t, app, `COMMIT; BEGIN; SELECT 1`)
+			if got := written("", ""); got != "" {
+				t.Errorf("in its next transaction the backend still works for %q", got)
+			}
+		})
+	}
+}

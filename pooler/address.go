@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-
-	"pgdrover/internal/auth"
 )
 
 // peerAddr is where a client comes from.
@@ -27,6 +25,7 @@ func (a peerAddr) String() string {
 	return netip.AddrPortFrom(a.ip, uint16(a.port)).String()
 }
 
+// addrOf is the address of a server's connection.
 func addrOf(nc net.Conn) peerAddr {
 	a := peerAddr{uid: -1}
 	switch t := nc.(type) {
@@ -39,12 +38,7 @@ func addrOf(nc net.Conn) peerAddr {
 		}
 	case *net.UnixConn:
 		a.unix = true
-		if cred, err := auth.PeerCredentials(t); err == nil {
-			a.pid, a.uid = cred.PID, int(cred.UID)
-			if name, err := cred.UserName(); err == nil {
-				a.osUser = name
-			}
-		}
+		a.askPeer(t)
 	}
 	return a
 }

@@ -48,6 +48,7 @@ type inbuf struct {
 	fixed *[bufSize]byte
 	big   *[bigBufSize]byte
 	hot   bool // the last read filled it
+	flow  int  // bytes since it was last at rest
 	b     []byte
 	r, w  int
 }
@@ -62,7 +63,18 @@ func (in *inbuf) full() bool { return in.r == 0 && in.w == len(in.b) }
 // took notes that n bytes were read into room; more says that they filled it.
 func (in *inbuf) took(n int, more bool) {
 	in.w += n
-	in.hot = more
+	in.flow += n
+	in.hot = more || in.streams()
+}
+
+// streams reports that so much has come in one go that more may be waited for.
+func (in *inbuf) streams() bool { return in.flow >= gatherFrom }
+
+// gather is called before more is waited for.
+func (in *inbuf) gather(from conn) {
+	if in.streams() && !from.gather() {
+		in.flow = 0
+	}
 }
 
 // room returns where to read to; never empty unless full.
@@ -120,6 +132,7 @@ func (in *inbuf) free() {
 
 // rest gives the memory back if nothing is held.
 func (in *inbuf) rest() {
+	in.flow = 0
 	if in.r == in.w && in.b != nil {
 		in.r, in.w = 0, 0
 		in.free()

@@ -38,6 +38,9 @@ type conn interface {
 	// os.ErrDeadlineExceeded, now or at the next wait. resume ends that.
 	interrupt(writes bool)
 	resume()
+	// gather and ungather: see rawConn.
+	gather() bool
+	ungather()
 	// within runs f with a deadline of d for everything it does on the connection.
 	within(d time.Duration, f func(net.Conn) error) error
 	netConn() net.Conn
@@ -84,6 +87,8 @@ type rawConn struct {
 	sys    int
 	step   func() bool
 	stepFn func(uintptr) bool // calls step; made once, so that loop does not allocate
+
+	gathering *gather // nil until a large answer comes
 }
 
 func (c *rawConn) loop(step func() bool) error {
@@ -205,6 +210,8 @@ func (c *netConn) writeAll(p []byte) error {
 	return err
 }
 
+func (c *netConn) gather() bool          { return false }
+func (c *netConn) ungather()             {}
 func (c *netConn) direct() bool          { return false }
 func (c *netConn) interrupt(writes bool) { interruptConn(c.nc, writes) }
 func (c *netConn) resume()               { _ = c.nc.SetDeadline(time.Time{}) }

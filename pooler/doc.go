@@ -6,7 +6,7 @@
 //
 // # The way of a query
 //
-//	listener.accept    a connection                                               listener.go
+//	acceptor.accept    a connection                                               acceptor.go, listener.go
 //	Pooler.login       startup packet, TLS, authentication, welcome               startup.go, login.go
 //	client.process     frame what has come into units that want an answer         forward.go
 //	client.checkout    take a server, or wait; give it the client's parameters    checkout.go, parameters.go
@@ -68,6 +68,12 @@
 //
 // Own framing, not pgproto3: a pooler needs the type and the length of most messages and the contents of few. Decoding them
 // costs an order of magnitude more, and a decoder has to hold the largest message whole.
+//
+// SO_RCVLOWAT while a large answer comes: PostgreSQL writes 8 kB at a time, and to be woken for each of them was two thirds of the CPU time
+// of a large result (1.4 ms per MB before, 0.6 with it). See gather.go for how the end of the answer is not missed.
+//
+// Our own accept: net's tells the scheduler of system calls that never block, which keeps the runtime's monitor awake. At thousands of logins a
+// second that cost 20 % of the CPU time; the monitor's part went from 19 to 6 % (perf), and that of a login from 118 to 98 µs.
 //
 // A watcher for EPOLLRDHUP only: after a short read there is no second one that would see the end of the stream, and nobody
 // reads an idle server or a client in the queue. The kernel reports the end at once and wakes nobody while data flows.

@@ -104,8 +104,14 @@ func (c *client) pumpLoop(d *duplex, s *server) error {
 					return true
 				}
 			}
-			if over || !more && !s.dead.Load() {
-				return over
+			if over {
+				return true
+			}
+			if !more && !s.dead.Load() {
+				if !c.copyBoth { // a stream that never ends, of which no part is to wait
+					c.sin.gather(s.conn)
+				}
+				return false
 			}
 		}
 	}
@@ -139,6 +145,7 @@ func (c *client) quietEnds(d *duplex) bool {
 		return false
 	}
 	d.over = true
+	c.srv.conn.ungather()
 	t := now()
 	c.queryDone(t)
 	if c.srv.tx == 'I' && !c.unsynced {

@@ -103,6 +103,9 @@ func (c *memConn) read(p []byte) (int, bool, error) {
 	return n, n == len(p), nil
 }
 
+func (c *memConn) gather() bool { return true }
+func (c *memConn) ungather()    {}
+
 func (c *memConn) write(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

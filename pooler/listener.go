@@ -29,10 +29,24 @@ func (p *Pooler) Start(inherited []net.Listener) error {
 			return err
 		}
 	}
+	as := make([]*acceptor, len(ls))
+	for i, l := range ls {
+		var err error
+		if tl, ok := l.(*net.TCPListener); ok && len(inherited) > 0 {
+			err = control(tl, func(fd int) error { return setListenOptions(fd, set) })
+		}
+		if err == nil {
+			as[i], err = newAcceptor(l)
+		}
+		if err != nil {
+			closeAll(ls)
+			return fmt.Errorf("%s: %w", listenName(l), err)
+		}
+	}
 	p.mu.Lock()
-	p.listeners = ls
+	p.listeners = as
 	p.mu.Unlock()
-	for _, l := range ls {
+	for _, l := range as {
 		p.log.Info().Msg("listening on " + listenName(l))
 		p.wg.Add(1)
 		go func() {
@@ -64,9 +78,7 @@ func listenName(l net.Listener) string {
 func (p *Pooler) listen(set *config.Settings) (ls []net.Listener, err error) {
 	defer func() {
 		if err != nil {
-			for _, l := range ls {
-				_ = l.Close()
-			}
+			closeAll(ls)
 		}
 	}()
 	lc := net.ListenConfig{
@@ -119,6 +131,7 @@ func setListenOptions(fd int, set *config.Settings) error {
 		}
 	}
 	opt(set.SoReuseport, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1, "so_reuseport")
+	opt(true, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1, "TCP_NODELAY")
 	opt(set.TCPKeepalive, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1, "tcp_keepalive")
 	opt(set.TCPKeepalive && set.TCPKeepidle > 0, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, set.TCPKeepidle, "tcp_keepidle")
 	opt(set.TCPKeepalive && set.TCPKeepintvl > 0, unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, set.TCPKeepintvl, "tcp_keepintvl")
@@ -130,19 +143,30 @@ func setListenOptions(fd int, set *config.Settings) error {
 	return errors.Join(errs...)
 }
 
+func closeAll(ls []net.Listener) {
+	for _, l := range ls {
+		_ = l.Close()
+	}
+}
+
+// control does something with the descriptor of a socket.
+func control(s syscall.Conn, do func(fd int) error) error {
+	rc, err := s.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var derr error
+	err = rc.Control(func(fd uintptr) { derr = do(int(fd)) })
+	return errors.Join(err, derr)
+}
+
 // setBacklog applies listen_backlog, which the net package has no way to say: listening again only changes that.
 func setBacklog(l net.Listener, n int) error {
 	sc, ok := l.(syscall.Conn)
 	if !ok || n <= 0 {
 		return nil
 	}
-	rc, err := sc.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var lerr error
-	err = rc.Control(func(fd uintptr) { lerr = unix.Listen(int(fd), n) })
-	return errors.Join(err, lerr)
+	return control(sc, func(fd int) error { return unix.Listen(fd, n) })
 }
 
 func listenUnix(set *config.Settings) (net.Listener, error) {
@@ -189,11 +213,11 @@ func chgrp(path, group string) error {
 	return os.Chown(path, -1, gid)
 }
 
-func (p *Pooler) accept(l net.Listener) {
+func (p *Pooler) accept(l *acceptor) {
 	for {
-		nc, err := l.Accept()
+		nc, err := l.accept()
 		if err != nil {
-			if errors.Is(err, net.ErrClosed) {
+			if errors.Is(err, os.ErrClosed) {
 				return
 			}
 			// Out of descriptors, most likely: wait until some are free.
@@ -217,7 +241,7 @@ func (p *Pooler) accept(l net.Listener) {
 func (p *Pooler) stopListening(all bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	var keep []net.Listener
+	var keep []*acceptor
 	for _, l := range p.listeners {
 		if !all && l.Addr().Network() == "unix" {
 			keep = append(keep, l)

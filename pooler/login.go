@@ -13,8 +13,8 @@ import (
 )
 
 // serveConn takes a connection from accept to its end.
-func (p *Pooler) serveConn(nc net.Conn) {
-	addr := addrOf(nc)
+func (p *Pooler) serveConn(nc *accepted) {
+	addr := nc.addr
 	l := p.live.Load()
 	set := &l.cfg.Settings
 	p.logins.Add(1)

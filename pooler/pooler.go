@@ -56,7 +56,7 @@ type Pooler struct {
 	entering  map[net.Conn]struct{}     // in login; guarded by mu
 	keys      map[string]any            // cancel keys -> *client or *adminClient; guarded by mu
 	change    chan struct{}             // closed and replaced when servers or clients go; guarded by mu
-	listeners []net.Listener            // guarded by mu
+	listeners []*acceptor               // guarded by mu
 	last      map[string]stats.Totals   // by database, at the start of the statistics period; guarded by mu
 	averages  map[string]stats.Averages // of the last period; guarded by mu
 	statsAt   int64                     // guarded by mu

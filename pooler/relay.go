@@ -93,6 +93,7 @@ func (c *client) relayStep() bool {
 		}
 		done := c.replies.empty() || c.copyIn || c.copyBoth
 		if done {
+			s.conn.ungather()
 			c.settle()
 		}
 		if len(out) > 0 && !c.hold(out) {
@@ -118,6 +119,7 @@ func (c *client) relayStep() bool {
 			return true
 		}
 		if !more && !s.dead.Load() { // the end of a stream that is known to have ended is read at once
+			c.sin.gather(s.conn)
 			return false
 		}
 	}

@@ -100,8 +100,14 @@ func (w *watcher) add(fd int, obj watched) error {
 	gen := w.gen
 	w.entries[int32(fd)] = watchEntry{gen, obj}
 	w.mu.Unlock()
-	if err := unix.EpollCtl(w.epfd, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: watchEvents, Fd: int32(fd), Pad: gen}); err != nil {
-		return os.NewSyscallError("epoll_ctl", err)
+	return w.ctl(unix.EPOLL_CTL_ADD, fd, unix.EpollEvent{Events: watchEvents, Fd: int32(fd), Pad: gen})
+}
+
+// ctl is epoll_ctl, of which the scheduler hears nothing because it never blocks.
+func (w *watcher) ctl(op, fd int, ev unix.EpollEvent) error {
+	_, _, errno := syscall.RawSyscall6(syscall.SYS_EPOLL_CTL, uintptr(w.epfd), uintptr(op), uintptr(fd), uintptr(unsafe.Pointer(&ev)), 0, 0)
+	if errno != 0 {
+		return os.NewSyscallError("epoll_ctl", errno)
 	}
 	return nil
 }
@@ -116,7 +122,7 @@ func (w *watcher) remove(fd int) {
 // release ends watching of a descriptor that stays open, and may be added again.
 func (w *watcher) release(fd int) {
 	w.remove(fd)
-	_ = unix.EpollCtl(w.epfd, unix.EPOLL_CTL_DEL, fd, nil) // it fails only if it was not there
+	_ = w.ctl(unix.EPOLL_CTL_DEL, fd, unix.EpollEvent{}) // it fails only if it was not there
 }
 
 // arm asks for readable as well, at once if there is something already; disarm ends that.
@@ -129,7 +135,7 @@ func (w *watcher) modify(fd int, events uint32) {
 	w.mu.Unlock()
 	if ok {
 		// An error means that the descriptor is gone, which its owner will find out.
-		_ = unix.EpollCtl(w.epfd, unix.EPOLL_CTL_MOD, fd, &unix.EpollEvent{Events: events, Fd: int32(fd), Pad: e.gen})
+		_ = w.ctl(unix.EPOLL_CTL_MOD, fd, unix.EpollEvent{Events: events, Fd: int32(fd), Pad: e.gen})
 	}
 }
 

@@ -12,6 +12,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
+
+	"pgdrover/internal/pgtest"
 )
 
 // txScripts are sessions that must look the same through a sharded database and through one PostgreSQL. Keys 1 to 9 are spread over all
@@ -276,4 +278,35 @@ func resultText(r *pgconn.Result) string {
 	}
 	slices.Sort(rows)
 	return strings.Join(append([]string{r.CommandTag.String()}, rows...), ",")
+}
+
+// Rows of pgdrover.decision go when they are of no use any more, long before recovery would remove them, whoever made them.
+func TestDecisionsThatAreCarriedOutAreRemoved(t *testing.T) {
+	t.Parallel()
+	ctx, stop := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer stop()
+	s := startShop(t, 3, "", "")
+	s.pg.MustExec(t, "postgres", "CREATE ROLE boss; GRANT boss TO app; GRANT boss TO postgres")
+	for _, db := range s.databases() {
+		s.pg.MustExec(t, db, "GRANT ALL ON ALL TABLES IN SCHEMA public TO boss; GRANT USAGE ON SCHEMA pgdrover TO boss",
+			"GRANT EXECUTE ON FUNCTION pgdrover.decide(text, text[]), pgdrover.forget(text[]) TO boss")
+	}
+	plain, boss := s.Connect(ctx, "shop", "app"), s.Connect(ctx, "shop", "app")
+	mustRun(ctx, t, boss, "SET ROLE boss")
+	for i := range 50 {
+		for j, c := range []*pgx.Conn{plain, boss} {
+			id := 10 * (2*i + j)
+			mustRun(ctx, t, c, fmt.Sprintf("INSERT INTO customers (id) VALUES (%d), (%d), (%d), (%d)", id, id+1, id+2, id+3))
+		}
+	}
+	pgtest.Eventually(t, patience, func() error {
+		if left := s.onShards(t, "SELECT count(*) FROM pgdrover.decision"); !slices.Equal(left, []string{"0", "0", "0"}) {
+			return fmt.Errorf("decisions are left: %v", left)
+		}
+		return nil
+	})
+	if got := mustRun(ctx, t, plain, "SELECT current_user"); got != "app" {
+		t.Errorf("a session without SET ROLE runs as %s", got)
+	}
+	s.atRest(t)
 }

@@ -111,6 +111,10 @@ func (in *inbuf) grow(n int) {
 		}
 		return
 	}
+	if n <= bigBufSize {
+		in.enlarge()
+		return
+	}
 	b := make([]byte, n)
 	in.w = copy(b, in.b[in.r:in.w])
 	in.r = 0

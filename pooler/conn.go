@@ -3,7 +3,6 @@ package pooler
 import (
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"syscall"
@@ -61,22 +60,18 @@ func newConn(nc net.Conn) (conn, error) {
 	if isTLS {
 		under = tc.NetConn()
 	}
-	sc, ok := under.(syscall.Conn)
-	if !ok {
-		return nil, fmt.Errorf("%T has no file descriptor", under)
-	}
-	rc, err := sc.SyscallConn()
+	q, err := newQuietConn(under)
 	if err != nil {
 		return nil, err
 	}
 	fd := -1
-	if err := rc.Control(func(f uintptr) { fd = int(f) }); err != nil {
+	if err := q.rc.Control(func(f uintptr) { fd = int(f) }); err != nil {
 		return nil, err
 	}
 	if isTLS {
 		return &netConn{nc: nc, sys: fd}, nil
 	}
-	c := &rawConn{nc: nc, rc: rc, sys: fd}
+	c := &rawConn{nc: nc, rc: q.rc, sys: fd}
 	c.stepFn = func(uintptr) bool { return c.step() }
 	return c, nil
 }
@@ -161,7 +156,7 @@ func (c *rawConn) fd() int               { return c.sys }
 func (c *rawConn) close()                { _ = c.nc.Close() }
 
 func (c *rawConn) within(d time.Duration, f func(net.Conn) error) error {
-	return withinDeadline(c.nc, d, f)
+	return withinDeadline(quietConn{c.nc, c.rc}, d, f)
 }
 
 // interruptConn leaves errors aside: they only say that the connection is closed already.

@@ -27,6 +27,7 @@ type fan struct {
 	limit int64 // how many are still to be sent; -1 = all
 	skip  int64 // how many are left out first
 	hide  bool  // no RowDescription: the client has it already, or has not asked for it
+	asks  bool  // queryXID is sent along behind the statement: its transaction ends with it
 
 	mu        sync.Mutex
 	described []byte           // the RowDescription that the client has, or would have
@@ -148,6 +149,10 @@ func (f *fan) lost(l *leg, err error) {
 func (f *fan) drive(l *leg, msg []byte) error {
 	s := l.srv
 	s.tx = 0 // not known before it answers
+	l.asked = false
+	if f.asks {
+		msg = appendQuery(msg, queryXID)
+	}
 	if err := s.conn.writeAll(msg); err != nil {
 		s.midway = true
 		return err
@@ -214,23 +219,36 @@ func (f *fan) take(l *leg, in *inbuf) (over bool, err error) {
 			}
 			return false, nil
 		}
-		if b[0] == 'D' {
+		if b[0] == 'D' && !l.asked {
 			in.r += f.takeRows(l, b)
 			continue
 		}
 		msg := b[:n]
 		in.r += n
 		if msg[0] == 'Z' {
-			if n != headerLen+1 || !in.empty() {
+			first := f.asks && !l.asked
+			if n != headerLen+1 || !first && !in.empty() {
 				return false, fmt.Errorf("%w: bytes behind ReadyForQuery", errOutOfStep)
 			}
 			l.srv.tx = msg[headerLen]
+			if first {
+				l.asked = true
+				continue
+			}
 			f.mu.Lock()
 			f.over[slices.Index(f.legs, l)] = true
 			f.mu.Unlock()
 			return true, nil
 		}
-		if err := f.message(l, msg); err != nil {
+		switch {
+		case !l.asked:
+			err = f.message(l, msg)
+		case msg[0] == 'D':
+			l.xid, err = onlyValue(msg[headerLen:])
+		case msg[0] == 'E' && l.srv.tx == 'T': // else the statement itself has failed
+			err = f.message(l, msg)
+		}
+		if err != nil {
 			return false, err
 		}
 	}

@@ -40,9 +40,9 @@ type fanMessages struct {
 func (m *fanMessages) of(p *shard.Part) []byte {
 	if m.parse == nil {
 		if p.Text != nil {
-			return appendQuery(nil, string(p.Text))
+			return appendQuery(nil, p.Text)
 		}
-		return appendQuery(nil, string(m.query))
+		return appendQuery(nil, m.query)
 	}
 	body, bind := string(m.parse), m.bind
 	if p.Text != nil {
@@ -165,6 +165,7 @@ func (c *client) runPlan(p *shard.Plan, m *fanMessages) ([]byte, error) {
 			return nil, err
 		}
 	}
+	f.asks = c.router.tx.single && p.Writes && len(legs) > 1
 	err = f.run(func(i int) []byte { return m.of(&p.Parts[i]) })
 	c.disband(legs, err == nil && f.failed == nil)
 	if err != nil {
@@ -244,6 +245,9 @@ func (c *client) assemble(p *shard.Plan) ([]*leg, error) {
 	r := c.router
 	legs := make([]*leg, 0, len(p.Parts))
 	if r.tx.open {
+		if err := c.enlistAll(p.Parts); err != nil {
+			return nil, err
+		}
 		for i := range p.Parts {
 			if err := c.enter(p.Parts[i].Shard, p.Writes); err != nil {
 				return nil, err

@@ -39,6 +39,7 @@ func (p *Pooler) janitor() {
 			pl.sweepWaiters()
 			pl.sweepServers()
 			pl.sweepHubs(now())
+			pl.sweepDecisions()
 		}
 		p.sweepClients()
 		p.sweepDeadlocks()

@@ -142,6 +142,10 @@ func (c *client) letGo(l *leg) {
 	if s.link.Load() != c {
 		return // it has been given back
 	}
+	var forget []string
+	if l.decision != "" {
+		forget = l.pool.forgetDecision(s, l.decision)
+	}
 	if c.srv != s && (l.clear() || s.dead.Load() || s.tx != 'I') {
 		s.kept = kept{}
 		s.linkedAt.Store(now())
@@ -151,9 +155,9 @@ func (c *client) letGo(l *leg) {
 			s.close("server closed the connection")
 		case s.tx != 'I':
 			s.close("left in a transaction")
-		case l.decision != "":
+		case len(forget) > 0:
 			c.p.wg.Go(func() {
-				s.forgetDecision(l.decision)
+				s.removeDecisions(forget, "")
 				l.pool.release(s)
 			})
 		default:
@@ -166,8 +170,8 @@ func (c *client) letGo(l *leg) {
 		c.pool = l.pool
 		c.relink(s)
 	}
-	if l.decision != "" {
-		s.forgetDecision(l.decision)
+	if len(forget) > 0 {
+		s.removeDecisions(forget, "")
 	}
 	if s.dead.Load() || s.tx != 'I' {
 		c.unlink()

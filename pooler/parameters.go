@@ -254,3 +254,15 @@ func dataRow(b []byte) ([]*string, error) {
 	}
 	return out, nil
 }
+
+// onlyValue takes a DataRow of one column apart; NULL is "".
+func onlyValue(b []byte) (string, error) {
+	f, err := dataRow(b)
+	if err != nil || len(f) != 1 {
+		return "", errOutOfStep
+	}
+	if f[0] == nil {
+		return "", nil
+	}
+	return *f[0], nil
+}

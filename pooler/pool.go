@@ -57,6 +57,7 @@ type pool struct {
 	retryAt    int64                     // no attempt before; guarded by mu
 	lifeEnd    int64                     // when a server was last closed for its age; guarded by mu
 	hostTurn   uint32                    // guarded by mu
+	decided    []string                  // decisions to be removed, see forget.go; guarded by mu
 	own        *server                   // the connection of ours that is kept, see own.go; guarded by mu
 	marks      int                       // how often markStale was called; guarded by mu
 	twoPhaseOK atomic.Int64              // until when the server is known to be able to commit in two phases

@@ -148,7 +148,7 @@ func (s *server) simple(query string, timeout time.Duration) error {
 	return s.exchange(appendQuery(nil, query), timeout, nil)
 }
 
-func appendQuery(b []byte, query string) []byte {
+func appendQuery[T string | []byte](b []byte, query T) []byte {
 	b = append(b, 'Q')
 	b = binary.BigEndian.AppendUint32(b, uint32(4+len(query)+1))
 	b = append(b, query...)

@@ -92,11 +92,14 @@ func (c *client) writers() ([]*leg, error) {
 		return slices.Clone(legs), nil
 	}
 	errs := c.onLegs(legs, false, func(l *leg) error {
-		return l.srv.exchangeIn('T', appendQuery(nil, queryXID), syncTimeout, func(typ byte, body []byte) error {
-			if f, err := dataRow(body); typ == 'D' && err == nil && len(f) == 1 && f[0] != nil {
-				l.xid = *f[0]
-			}
+		if l.asked {
 			return nil
+		}
+		return l.srv.exchangeIn('T', appendQuery(nil, queryXID), syncTimeout, func(typ byte, body []byte) (err error) {
+			if typ == 'D' {
+				l.xid, err = onlyValue(body)
+			}
+			return err
 		})
 	})
 	var out []*leg

@@ -29,6 +29,7 @@ type shardTx struct {
 	cursors  map[string]int // shards of the cursors that were declared
 	ddl      bool           // something was created, altered or dropped
 	implicit bool           // of our own making, for one statement or one pipeline
+	single   bool           // the statement that is carried out is all there will be
 }
 
 // leg is one shard's part of a transaction or of a statement.
@@ -38,6 +39,7 @@ type leg struct {
 	srv      *server
 	wrote    bool
 	xid      string // the transaction's number there, once it is asked for
+	asked    bool   // it was asked for behind the last statement
 	tag      string // what it has answered to PREPARE TRANSACTION
 	decision string // the decision of a two-phase commit that it is to forget
 	// copying: it reads CopyData, and cannot be asked anything. What a COPY over shards may need was asked before.
@@ -319,14 +321,78 @@ func (c *client) enlist(at int) (*leg, error) {
 	return l, nil
 }
 
+// enlistAll has all shards of a plan join the open transaction that have not joined yet, at once if there are several. Without an error the others can
+// be entered one by one.
+func (c *client) enlistAll(parts []shard.Part) (err error) {
+	tx := &c.router.tx
+	var fresh []int
+	for i := range parts {
+		if at := parts[i].Shard; tx.leg(at) == nil && !slices.Contains(fresh, at) {
+			fresh = append(fresh, at)
+		}
+	}
+	if len(fresh) < 2 || len(tx.legs) == 0 && c.srv != nil {
+		return nil // enlist does the same for one, and looks after a session that is held
+	}
+	if err := c.mayGrow(fresh[1]); err != nil {
+		return err
+	}
+	if err := c.synced(); err != nil {
+		return err
+	}
+	c.park()
+	var legs []*leg
+	defer func() {
+		if err != nil && len(tx.legs) > 0 {
+			back := tx.current()
+			c.pool = back.pool
+			c.relink(back.srv)
+		}
+	}()
+	for _, at := range fresh {
+		l, err := c.reserve(at, len(tx.legs)+len(legs) > 0)
+		if err != nil {
+			for _, l := range legs {
+				c.letGo(l)
+			}
+			return err
+		}
+		c.park()
+		legs = append(legs, l)
+	}
+	text := tx.opening()
+	errs := c.onLegs(legs, false, func(l *leg) error { return l.hear(text) })
+	for i, l := range legs {
+		if errs[i] == nil {
+			tx.legs = append(tx.legs, l)
+			continue
+		}
+		l.srv.kept = kept{}
+		l.srv.link.Store(nil)
+		if e := l.notJoined(text, errs[i]); err == nil {
+			err = e
+		}
+	}
+	return err
+}
+
 // join links a server of a shard that has heard what the transaction's others have.
 func (c *client) join(at int) (*leg, error) {
+	l, err := c.reserve(at, len(c.router.tx.legs) > 0)
+	if err != nil {
+		return nil, err
+	}
+	return l, c.tell(l, c.router.tx.opening())
+}
+
+// reserve links a server of a shard that has the parameters of before the transaction. holding: there are servers of other shards.
+func (c *client) reserve(at int, holding bool) (*leg, error) {
 	r := c.router
 	tx := &r.tx
 	c.pool = r.pool(at)
 	session := c.session // may have been changed in the transaction, which is said to the shard inside its own
 	c.session = tx.base
-	c.inShards.Store(len(tx.legs) > 0)
+	c.inShards.Store(holding)
 	err := c.checkout()
 	c.inShards.Store(false)
 	if session == tx.base {
@@ -336,8 +402,7 @@ func (c *client) join(at int) (*leg, error) {
 	if err != nil {
 		return nil, shardError(c.pool.key.shard, err)
 	}
-	l := &leg{shard: at, pool: c.pool, srv: c.srv}
-	return l, c.tell(l, tx.opening())
+	return &leg{shard: at, pool: c.pool, srv: c.srv}, nil
 }
 
 // opening is what a shard has to hear when it joins.
@@ -355,7 +420,7 @@ func (tx *shardTx) opening() string {
 // tell has the linked server, which is joining, hear what was said before. If it does not accept that, it leaves again.
 func (c *client) tell(l *leg, text string) error {
 	over := c.p.lookout(l)
-	err := l.srv.exchangeIn('T', appendQuery(nil, text), syncTimeout, nil)
+	err := l.hear(text)
 	over()
 	if l.srv.mute.Load() {
 		err = errNoAnswer
@@ -364,6 +429,16 @@ func (c *client) tell(l *leg, text string) error {
 		return nil
 	}
 	c.unlink()
+	return l.notJoined(text, err)
+}
+
+// hear says to a server that is joining what was said before.
+func (l *leg) hear(text string) error {
+	return l.srv.exchangeIn('T', appendQuery(nil, text), syncTimeout, nil)
+}
+
+// notJoined closes a server that could not join, and says why.
+func (l *leg) notJoined(text string, err error) error {
 	l.srv.close("joining a transaction failed: " + err.Error())
 	var se *connect.ServerError
 	if errors.As(err, &se) {

@@ -368,7 +368,7 @@ func TestInbufKeepsBytesAndGivesItsMemoryBack(t *testing.T) {
 				in.r += n
 				model = model[n:]
 			},
-			"grow": func(t *rapid.T) { in.room(); in.grow(rapid.IntRange(in.len(), 3*bufSize).Draw(t, "n")) },
+			"grow": func(t *rapid.T) { in.room(); in.grow(rapid.IntRange(in.len(), in.len()+2*bigBufSize).Draw(t, "n")) },
 			"rest": func(t *rapid.T) {
 				in.rest()
 				if in.empty() && (in.b != nil || pool.inUse() != 0) {

@@ -86,6 +86,7 @@ func (t *turn) fanQuery(p *shard.Plan) error {
 	ours := !c.router.tx.open && p.Writes && !p.NoTx && !alone(p)
 	if ours {
 		c.beginOwn()
+		c.router.tx.single = true
 	}
 	out, err := c.runPlan(p, &t.m)
 	var over sessionOver

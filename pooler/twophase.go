@@ -108,10 +108,12 @@ func (c *client) twoPhaseReady(o *leg) error {
 		}
 		ask := catalog.TwoPhaseMissing + fmt.Sprintf(recoveryMissing, strings.ReplaceAll(recovery, "'", "''"), sqlparse.QuoteLiteral(recovery))
 		err := o.srv.exchangeIn('T', appendQuery(nil, ask), syncTimeout, func(typ byte, body []byte) error {
-			if f, err := dataRow(body); typ == 'D' && err == nil && len(f) == 1 && f[0] != nil {
-				missing = append(missing, *f[0])
+			if typ != 'D' {
+				return nil
 			}
-			return nil
+			what, err := onlyValue(body)
+			missing = append(missing, what)
+			return err
 		})
 		var se *connect.ServerError
 		switch {
@@ -292,20 +294,6 @@ func (c *client) finishPrepared(g gid, legs []*leg, verb string) bool {
 		}
 	}
 	return all
-}
-
-// forgetDecision removes a decision that is carried out on every shard. If that is lost in a crash, recovery does it again.
-func (s *server) forgetDecision(id string) {
-	text := "SET LOCAL synchronous_commit = off; SELECT pgdrover.forget(ARRAY[" + sqlparse.QuoteLiteral(id) + "])"
-	err := s.exchange(appendQuery(nil, text), syncTimeout, nil)
-	if err == nil {
-		return
-	}
-	var se *connect.ServerError
-	if !errors.As(err, &se) {
-		s.dead.Store(true)
-	}
-	s.pool.log.Debug().Err(err).Str("transaction", id).Msg("a decision that is carried out could not be removed, left to recovery")
 }
 
 // abandonTwoPhase rolls back everywhere: l has refused with this tag or error, prepared have prepared already.

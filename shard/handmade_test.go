@@ -431,3 +431,21 @@ func FuzzQuery(f *testing.F) {
 		_ = p.Home()
 	})
 }
+
+// BenchmarkInsertOfManyRows plans an INSERT of 1,000 rows that go to four shards.
+func BenchmarkInsertOfManyRows(b *testing.B) {
+	db := handmadeDB(b, 1<<20)
+	text := []byte("INSERT INTO orders (customer_id, id, note) VALUES ")
+	for i := range 1000 {
+		if i > 0 {
+			text = append(text, ',')
+		}
+		text = fmt.Appendf(text, "(%d,%d,'customer number %d')", i, i%10, i)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if stmts, err := db.Query(b.Context(), plain, text); err != nil || len(stmts[0].Plan.Parts) != 4 {
+			b.Fatal(stmts, err)
+		}
+	}
+}

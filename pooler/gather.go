@@ -20,41 +20,47 @@ const (
 // costs several times what it costs to move the bytes. SO_RCVLOWAT has the kernel wake it for gatherBytes, or for the end of the stream. The last
 // part of the answer is smaller: the timer gives up waiting for more.
 type gather struct {
-	timer *time.Timer
-	on    bool
-	late  atomic.Bool // the timer has ended it
+	arm, disarm func() // of the timer
+	on          bool
+	late        atomic.Bool // the timer has ended it
+}
+
+func (c *rawConn) newGather() *gather {
+	t := time.AfterFunc(time.Hour, c.gatherNoMore)
+	t.Stop()
+	return &gather{arm: func() { t.Reset(gatherFor) }, disarm: func() { t.Stop() }}
+}
+
+// gatherNoMore is called by the timer.
+func (c *rawConn) gatherNoMore() {
+	c.gathering.late.Store(true)
+	// The kernel looks whether there is enough now. Control keeps the descriptor from being closed meanwhile.
+	_ = c.rc.Control(func(fd uintptr) { lowWater(int(fd), 1) })
 }
 
 // gather is called before the owner waits in the middle of a large answer. It reports false when the answer no longer comes in
 // large parts.
 func (c *rawConn) gather() bool {
+	if c.gathering == nil {
+		c.gathering = c.newGather()
+	}
 	g := c.gathering
-	switch {
-	case g == nil:
-		g = &gather{}
-		g.timer = time.AfterFunc(gatherFor, func() {
-			g.late.Store(true)
-			// The kernel looks whether there is enough now. Control keeps the descriptor from being closed meanwhile.
-			_ = c.rc.Control(func(fd uintptr) { lowWater(int(fd), 1) })
-		})
-		c.gathering = g
-	case g.late.Swap(false):
+	if g.late.Swap(false) {
 		g.on = false
 		return false
-	default:
-		g.timer.Reset(gatherFor)
 	}
 	if !g.on {
 		g.on = true
 		lowWater(c.sys, gatherBytes)
 	}
+	g.arm() // last: it must not be over before there is something that it has to end
 	return true
 }
 
 // ungather is called when nothing more is expected.
 func (c *rawConn) ungather() {
 	if g := c.gathering; g != nil && g.on {
-		g.timer.Stop()
+		g.disarm()
 		g.on = false
 		g.late.Store(false)
 		lowWater(c.sys, 1)

@@ -2,6 +2,7 @@ package pooler
 
 import (
 	"errors"
+	"io"
 	"net"
 	"os"
 	"syscall"
@@ -15,29 +16,7 @@ import (
 // behind it.
 func TestTheEndOfALargeAnswerIsNotWaitedFor(t *testing.T) {
 	t.Parallel()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	near, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	far, err := l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, nc := range []net.Conn{near, far} {
-		defer func() { _ = nc.Close() }()
-		if err := nc.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	c, err := newConn(near)
-	if err != nil {
-		t.Fatal(err)
-	}
+	c, far := gatherPair(t)
 	lowWater := func() int {
 		n, err := unix.GetsockoptInt(c.fd(), syscall.SOL_SOCKET, syscall.SO_RCVLOWAT)
 		if err != nil {
@@ -119,4 +98,65 @@ func TestTheEndOfALargeAnswerIsNotWaitedFor(t *testing.T) {
 	if n := lowWater(); n != 1 {
 		t.Errorf("in the end SO_RCVLOWAT is %d", n)
 	}
+}
+
+// A session once waited for ever: the timer was set before SO_RCVLOWAT, and on a busy machine it was over before that. Here it is over as soon as
+// it is set.
+func TestATimerThatIsOverAtOnceLosesNothing(t *testing.T) {
+	t.Parallel()
+	c, far := gatherPair(t)
+	// At first the kernel wakes for less, because the window is small.
+	go func() { _, _ = far.Write(make([]byte, 8<<20)) }()
+	if _, err := io.CopyN(io.Discard, c.nc, 8<<20); err != nil {
+		t.Fatal(err)
+	}
+	c.gathering = &gather{arm: c.gatherNoMore, disarm: func() {}}
+	buf := make([]byte, 100)
+	for range 100 {
+		read := make(chan error, 1)
+		go func() {
+			read <- c.loop(func() bool {
+				if _, _, err := c.read(buf); err == nil {
+					return true
+				}
+				c.gather()
+				return false
+			})
+		}()
+		if _, err := far.Write(buf); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-read; err != nil {
+			t.Fatalf("it waits for ever: %v", err)
+		}
+	}
+}
+
+// gatherPair returns one end of a connection as sessions have it, and the other.
+func gatherPair(tb testing.TB) (*rawConn, net.Conn) {
+	tb.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	near, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	far, err := l.Accept()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	for _, nc := range []net.Conn{near, far} {
+		tb.Cleanup(func() { _ = nc.Close() })
+		if err := nc.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	c, err := newConn(near)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return c.(*rawConn), far
 }

@@ -8,17 +8,11 @@ import (
 	"pgdrover/shard"
 )
 
-// isSyntax reports whether err says that the router cannot read a text.
-func isSyntax(err error) bool {
-	var e *shard.Error
-	return errors.As(err, &e) && e.Construct == shard.RefuseSyntax
-}
-
 // askParse asks a server about a text that the router cannot read; body is what a Parse carries behind the name. The text is not run. If it
 // is wrong the error is what the server says of it, which aborts the transaction that is open there. If it is not, the server's grammar is
 // newer than the router's, or takes more.
 func (c *client) askParse(err error, body string) error {
-	if !isSyntax(err) || c.srv != nil && !c.router.tx.open && c.unsynced {
+	if !shard.IsSyntax(err) || c.srv != nil && !c.router.tx.open && c.unsynced {
 		return err
 	}
 	tx := &c.router.tx
@@ -61,7 +55,7 @@ func (c *client) askParse(err error, body string) error {
 
 // rejectText is reject for a simple query that the router cannot read, or refuses.
 func (c *client) rejectText(stop int, err error, text []byte) error {
-	if isSyntax(err) {
+	if shard.IsSyntax(err) {
 		err := c.askParse(err, string(text)+"\x00\x00\x00")
 		var se *connect.ServerError
 		if errors.As(err, &se) && se.Code() == "42601" && se.Field('P') == "" {

@@ -153,7 +153,7 @@ func (u *pipeline) parse(body []byte) error {
 	c.pool.counters.ClientParses.Add(1)
 	// The plan itself is made again when it is needed, of a text that stays: this one is in a buffer.
 	prep, err := u.planner.Prepare(context.Background(), c.router.plannedE, textOf(rest), c.router.typesOf(rest))
-	if isSyntax(err) {
+	if shard.IsSyntax(err) {
 		if err := u.flush(); err != nil {
 			return err
 		}

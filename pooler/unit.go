@@ -59,7 +59,7 @@ func (c *client) routeUnit(stop int) error {
 	case err == nil && !alone && behind && !r.tx.open:
 		err = c.errHeld(at)
 		fallthrough
-	case err != nil && (len(r.unit) == 0 && len(r.inUnit) == 0 && !isSyntax(err) || behind && !r.tx.open):
+	case err != nil && (len(r.unit) == 0 && len(r.inUnit) == 0 && !shard.IsSyntax(err) || behind && !r.tx.open):
 		r.unit = r.unit[:0]
 		return c.reject(stop, err)
 	case err == nil && alone:

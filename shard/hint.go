@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"errors"
 	"strings"
 
 	"pgdrover/internal/sqlparse"
@@ -93,6 +94,8 @@ func (db *DB) hint(env *Env, comment sqlparse.Hint, sh *shape, plan Plan, err er
 		return forwardTo(plan, at), nil
 	case err == nil && (plan.Kind == Command):
 		return plan, nil // what the session does itself
+	case herr != nil && IsSyntax(err):
+		return Plan{}, err // which a server words
 	case herr != nil:
 		return Plan{}, herr
 	case at < 0:
@@ -129,6 +132,12 @@ func (db *DB) hint(env *Env, comment sqlparse.Hint, sh *shape, plan Plan, err er
 		return conflict()
 	}
 	return forwardTo(plan, at), nil
+}
+
+// IsSyntax reports whether err says that the router cannot read a text.
+func IsSyntax(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.Construct == RefuseSyntax
 }
 
 // forwardTo sends a statement unchanged to one shard.

@@ -176,3 +176,32 @@ func TestReferenceTablesAndDDLAreTheSameOnEveryShard(t *testing.T) {
 		t.Errorf("settings: %v", got)
 	}
 }
+
+// What runs on one shard after the other and fails on one of them says where it stands, and how to go on from there.
+func TestAStatementThatFailsHalfWaySaysHowToGoOn(t *testing.T) {
+	t.Parallel()
+	ctx, stop := context.WithTimeout(context.Background(), time.Minute)
+	defer stop()
+	s := startShop(t, 3, "", "")
+	s.pg.MustExec(t, "shop_b", "INSERT INTO customers (id, name) VALUES (-1, '')")
+	c := s.Connect(ctx, "shop", "app")
+	for _, db := range s.databases() {
+		s.pg.MustExec(t, db, "ALTER TABLE customers OWNER TO app", "GRANT CREATE ON SCHEMA public TO app")
+	}
+	mustRun(ctx, t, c, "CREATE INDEX CONCURRENTLY by_name ON customers (name)")
+	mustRun(ctx, t, c, "DROP INDEX by_name")
+	const create = "CREATE INDEX CONCURRENTLY by_name ON customers ((1 / length(name)))"
+	_, err := run(ctx, c, create)
+	pe := wantError(t, err, "22012", `shard "b"`)
+	if !strings.Contains(pe.Detail, `["a"]`) || !strings.Contains(pe.Hint, "/* shard=b */, /* shard=c */") {
+		t.Fatalf("DETAIL %q, HINT %q", pe.Detail, pe.Hint)
+	}
+	s.pg.MustExec(t, "shop_b", "UPDATE customers SET name = 'x' WHERE id = -1")
+	mustRun(ctx, t, c, "/* shard=b */ DROP INDEX by_name") // PostgreSQL leaves it there, invalid
+	for _, at := range []string{"b", "c"} {
+		mustRun(ctx, t, c, "/* shard="+at+" */ "+create)
+	}
+	if got := s.onShards(t, "SELECT indisvalid FROM pg_index WHERE indexrelid = 'by_name'::regclass"); !slices.Equal(got, []string{"t", "t", "t"}) {
+		t.Errorf("valid indexes: %v", got)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"pgdrover/internal/connect"
@@ -222,21 +223,32 @@ func (c *client) runEverywhere(p *shard.Plan, m *fanMessages) ([]byte, error) {
 	return out, nil
 }
 
-// partly says how far a statement came that cannot be rolled back.
+// partly says how far a statement came that cannot be rolled back, and how to go on.
 func (c *client) partly(p *shard.Plan, done int, err error) error {
+	var e *Error
 	var se *connect.ServerError
-	if !p.NoTx || done == 0 || !errors.As(err, &se) {
+	switch {
+	case !p.NoTx || done == 0:
+		return err
+	case errors.As(err, &se):
+		e = fromServer(se)
+		e.Message = fmt.Sprintf("shard %q: %s", c.router.of.m.Shards()[p.Parts[done].Shard], e.Message)
+	case errors.As(err, &e):
+		e = &Error{Severity: e.Severity, Code: e.Code, Message: e.Message, Detail: e.Detail} // which names the shard
+	default:
 		return err
 	}
 	names := c.router.of.m.Shards()
-	var did []string
-	for _, part := range p.Parts[:done] {
-		did = append(did, names[part.Shard])
+	var did, left []string
+	for i, part := range p.Parts {
+		if i < done {
+			did = append(did, names[part.Shard])
+		} else {
+			left = append(left, fmt.Sprintf("/* shard=%s */", names[part.Shard]))
+		}
 	}
-	e := fromServer(se)
-	e.Message = fmt.Sprintf("shard %q: %s", names[p.Parts[done].Shard], e.Message)
 	e.Detail = fmt.Sprintf("It has been carried out on %q and cannot be taken back there. %s", did, e.Detail)
-	e.Hint = "Mend the cause and run it again; use IF NOT EXISTS or IF EXISTS where a shard has it already."
+	e.Hint = "Mend the cause, and run it with each of these in front, which is for one shard only: " + strings.Join(left, ", ") + "."
 	return e
 }
 

@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	pg "github.com/pganalyze/pg_query_go/v5"
+
+	"pgdrover/internal/catalog"
 )
 
 // ddl handles definitions, privileges and maintenance: on every shard, or on the one that has the table.
@@ -161,8 +163,8 @@ func uniqueHasKey(c *pg.Constraint, column string, t *Table) bool {
 // alterTable handles ALTER TABLE. Columns that carry a key stay as they are.
 func (a *analysis) alterTable(s *pg.AlterTableStmt, sh *shape) {
 	v := s.GetRelation()
-	if s.GetObjtype() == pg.ObjectType_OBJECT_INDEX && a.placedApart() {
-		sh.refused(refuse(RefuseMixedDDL, "ALTER INDEX"))
+	if s.GetObjtype() == pg.ObjectType_OBJECT_INDEX {
+		a.indexesCommand(sh, "ALTER INDEX", []*pg.RangeVar{v}, false)
 		return
 	}
 	t := a.listedTable(v)
@@ -225,8 +227,8 @@ func (a *analysis) rename(s *pg.RenameStmt, sh *shape) {
 	}
 	t := a.listedTable(v)
 	switch {
-	case s.GetRenameType() == pg.ObjectType_OBJECT_INDEX && a.placedApart():
-		sh.refused(refuse(RefuseMixedDDL, "ALTER INDEX"))
+	case s.GetRenameType() == pg.ObjectType_OBJECT_INDEX:
+		a.indexesCommand(sh, "ALTER INDEX", []*pg.RangeVar{v}, false)
 	case t != nil && s.GetRenameType() == pg.ObjectType_OBJECT_TABLE:
 		sh.refused(refuse(RefuseKeySchema, "ALTER TABLE … RENAME"))
 	case t != nil && s.GetRenameType() == pg.ObjectType_OBJECT_COLUMN && slices.Contains(t.Columns, s.GetSubname()):
@@ -239,13 +241,9 @@ func (a *analysis) rename(s *pg.RenameStmt, sh *shape) {
 func (a *analysis) drop(s *pg.DropStmt, sh *shape) {
 	switch s.GetRemoveType() {
 	case pg.ObjectType_OBJECT_TABLE, pg.ObjectType_OBJECT_VIEW, pg.ObjectType_OBJECT_SEQUENCE, pg.ObjectType_OBJECT_MATVIEW, pg.ObjectType_OBJECT_FOREIGN_TABLE:
-		var vars []*pg.RangeVar
-		for _, n := range s.GetObjects() {
-			vars = append(vars, rangeOf(n.GetList().GetItems()))
-		}
-		a.tablesCommand(sh, "DROP", vars, false)
+		a.tablesCommand(sh, "DROP", rangesOf(s.GetObjects()), false)
 	case pg.ObjectType_OBJECT_INDEX:
-		a.dropIndex(s, sh)
+		a.indexesCommand(sh, "DROP INDEX", rangesOf(s.GetObjects()), s.GetConcurrent())
 	case pg.ObjectType_OBJECT_TRIGGER, pg.ObjectType_OBJECT_RULE, pg.ObjectType_OBJECT_POLICY:
 		var vars []*pg.RangeVar
 		for _, n := range s.GetObjects() {
@@ -261,20 +259,50 @@ func (a *analysis) drop(s *pg.DropStmt, sh *shape) {
 	}
 }
 
-// dropIndex runs everywhere, which is an error on shards that lack the index: with tables on one shard only IF EXISTS is certain.
-func (a *analysis) dropIndex(s *pg.DropStmt, sh *shape) {
-	if a.placedApart() && !s.GetMissingOk() {
-		sh.plan.NoTx = s.GetConcurrent()
-		sh.refused(refuse(RefuseMixedDDL, "DROP INDEX without IF EXISTS"))
+// indexesCommand handles a command about indexes, which are where their tables are. One that is not known is asked for everywhere: servers say best
+// that it does not exist.
+func (a *analysis) indexesCommand(sh *shape, what string, indexes []*pg.RangeVar, noTx bool) {
+	var tables []*pg.RangeVar
+	for _, v := range indexes {
+		table, ok := a.tableOfIndex(v)
+		switch {
+		case !ok:
+			continue
+		case table.Name == "":
+			sh.plan.NoTx = noTx
+			sh.refused(refuse(RefuseMixedDDL, what+" of indexes that have the same name"))
+			return
+		}
+		tables = append(tables, &pg.RangeVar{Schemaname: table.Schema, Relname: table.Name})
+	}
+	if len(tables) < len(indexes) {
+		a.everywhere(sh, noTx)
 		return
 	}
-	a.everywhere(sh, s.GetConcurrent())
+	a.tablesCommand(sh, what, tables, noTx)
 }
 
-// placedApart says that some tables are on one shard only. The catalog has no indexes, so that nobody knows which an index is of.
-func (a *analysis) placedApart() bool {
-	_, ok := a.m.DefaultShard()
-	return ok || len(a.m.Schemas()) > 0
+// tableOfIndex finds the table of an index.
+func (a *analysis) tableOfIndex(v *pg.RangeVar) (table catalog.Name, ok bool) {
+	path := a.path
+	if s := v.GetSchemaname(); s != "" {
+		path = []string{s}
+	}
+	for _, s := range path {
+		if table, ok = a.cat.Indexes[catalog.Name{Schema: s, Name: v.GetRelname()}]; ok {
+			break
+		}
+	}
+	return table, ok
+}
+
+// rangesOf makes names of lists of their parts.
+func rangesOf(objects []*pg.Node) []*pg.RangeVar {
+	var vars []*pg.RangeVar
+	for _, n := range objects {
+		vars = append(vars, rangeOf(n.GetList().GetItems()))
+	}
+	return vars
 }
 
 // rangeOf makes a table name of its parts; nil if there are too many.
@@ -313,7 +341,7 @@ func (a *analysis) reindex(s *pg.ReindexStmt, sh *shape) {
 	case pg.ReindexObjectType_REINDEX_OBJECT_SCHEMA:
 		a.everywhere(sh, true)
 	case pg.ReindexObjectType_REINDEX_OBJECT_INDEX:
-		a.everywhere(sh, noTx)
+		a.indexesCommand(sh, "REINDEX", []*pg.RangeVar{s.GetRelation()}, noTx)
 	default:
 		sh.plan.NoTx = true
 		sh.refused(refuse(RefuseUtility, "REINDEX of a database"))
@@ -343,6 +371,9 @@ func (a *analysis) objectCommand(sh *shape, what string, kind pg.ObjectType, obj
 			items = items[:len(items)-1]
 		}
 	case pg.ObjectType_OBJECT_TABLE, pg.ObjectType_OBJECT_VIEW, pg.ObjectType_OBJECT_SEQUENCE:
+	case pg.ObjectType_OBJECT_INDEX:
+		a.indexesCommand(sh, what, []*pg.RangeVar{rangeOf(items)}, false)
+		return
 	case pg.ObjectType_OBJECT_DATABASE, pg.ObjectType_OBJECT_TABLESPACE:
 		sh.refused(refuse(RefuseUtility, what))
 		return

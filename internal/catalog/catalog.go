@@ -21,6 +21,8 @@ type Catalog struct {
 	// Relations lists those of PostgreSQL's own schemas too, those without columns, constraints and definitions. The name of a relation
 	// is also the name of its row type, which Types lists only where something uses it.
 	Relations map[Name]*Relation
+	// Indexes says which table an index is of; the zero Name if shards do not agree on it.
+	Indexes   map[Name]Name
 	Functions map[Name][]*Function // overloads
 	Types     map[uint32]*Type
 	TypeNames map[Name]*Type

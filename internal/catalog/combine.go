@@ -21,7 +21,7 @@ type Shard struct {
 func Combine(home func(Name) int, lead *Catalog, others ...Shard) *Catalog {
 	c := *lead
 	c.Differences = nil
-	c.Schemas, c.Relations = maps.Clone(lead.Schemas), maps.Clone(lead.Relations)
+	c.Schemas, c.Relations, c.Indexes = maps.Clone(lead.Schemas), maps.Clone(lead.Relations), maps.Clone(lead.Indexes)
 	c.Types, c.TypeNames = maps.Clone(lead.Types), maps.Clone(lead.TypeNames)
 	c.Functions, c.byOID = maps.Clone(lead.Functions), maps.Clone(lead.byOID)
 	c.Operators, c.Casts = maps.Clone(lead.Operators), slices.Clone(lead.Casts)
@@ -35,6 +35,12 @@ func Combine(home func(Name) int, lead *Catalog, others ...Shard) *Catalog {
 		a := adoption{c: &c, other: o.Catalog, next: &next, types: map[uint32]uint32{}, functions: map[uint32]uint32{}}
 		for name := range o.Catalog.Schemas {
 			c.Schemas[name] = true
+		}
+		for index, table := range o.Catalog.Indexes {
+			if have, ok := c.Indexes[index]; ok && have != table {
+				table = Name{}
+			}
+			c.Indexes[index] = table
 		}
 		a.adoptTypes()
 		a.adoptFunctions()

@@ -60,6 +60,7 @@ func load(ctx context.Context, s Session) (*Catalog, error) {
 		{queryTriggers, l.trigger},
 		{queryRules, l.rule},
 		{queryConstraints, l.constraint},
+		{queryIndexTables, l.indexTable},
 		{queryIndexes, l.index},
 	}
 	var sql strings.Builder

@@ -25,7 +25,7 @@ type collation struct {
 func newLoader() *loader {
 	return &loader{
 		c: &Catalog{
-			Schemas: map[string]bool{}, Relations: map[Name]*Relation{}, Functions: map[Name][]*Function{}, Types: map[uint32]*Type{},
+			Schemas: map[string]bool{}, Relations: map[Name]*Relation{}, Indexes: map[Name]Name{}, Functions: map[Name][]*Function{}, Types: map[uint32]*Type{},
 			TypeNames: map[Name]*Type{}, Operators: map[string][]*Operator{}, rolePaths: map[string]string{}, byOID: map[uint32]*Function{},
 		},
 		strings: map[string]string{}, schemas: map[uint32]string{}, relations: map[uint32]*Relation{}, operators: map[uint32]Name{},
@@ -205,6 +205,13 @@ func (l *loader) constraint(r row) {
 		k.OnDelete, k.OnUpdate, k.SetColumns = r.char(7), r.char(8), rel.columnNames(r.numbers(9))
 	}
 	rel.Constraints = append(rel.Constraints, k)
+}
+
+func (l *loader) indexTable(r row) {
+	schema, ok := l.schemas[r.oid(0)]
+	if rel := l.relations[r.oid(2)]; ok && rel != nil {
+		l.c.Indexes[Name{schema, r.text(1)}] = rel.Name
+	}
 }
 
 func (l *loader) index(r row) {

@@ -83,6 +83,9 @@ FROM pg_constraint k WHERE k.contype IN ('f', 'c') AND k.conrelid >= 16384
 AND (k.conparentid = 0 OR NOT EXISTS (SELECT FROM pg_constraint p WHERE p.oid = k.conparentid AND p.conrelid = k.conrelid))
 ORDER BY k.conrelid, k.conname`
 
+// queryIndexTables lists all indexes, queryIndexes those that make something unique or exclude it.
+const queryIndexTables = `SELECT c.relnamespace, c.relname, i.indrelid FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE i.indrelid >= 16384`
+
 const queryIndexes = `SELECT i.indrelid, coalesce(k.conname, c.relname), coalesce(k.contype, 'i'), i.indkey, i.indnkeyatts,
 i.indexprs IS NULL AND i.indpred IS NULL AND i.indisvalid, i.indcollation, k.conexclop, NOT i.indimmediate
 FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid

@@ -81,6 +81,9 @@ func (b *binding) count(s *source) (n int64, has, ok bool) {
 	switch s.kind {
 	case sourceNone, sourceNull:
 		return 0, false, true
+	case sourceFixed:
+		n, err := strconv.ParseInt(s.text, 10, 64)
+		return n, true, err == nil
 	case sourceLiteral:
 		l := b.literals[s.index]
 		n, ok := integerValue(&l, b.text, s.negative)

@@ -39,7 +39,7 @@ func (a *analysis) limitPart(n *pg.Node, s *source, at, end *int) bool {
 		if s.kind == sourceNull {
 			return true
 		}
-		if s.kind != sourceLiteral || s.negative || s.class != sqlparse.ClassInt4 && s.class != sqlparse.ClassInt8 {
+		if s.kind != sourceLiteral && s.kind != sourceFixed || s.str || s.negative || s.class != sqlparse.ClassInt4 && s.class != sqlparse.ClassInt8 {
 			return false
 		}
 	case *pg.Node_ParamRef:
@@ -57,7 +57,7 @@ func (a *analysis) limitPart(n *pg.Node, s *source, at, end *int) bool {
 		return false
 	}
 	*at, *end = from, from+1
-	if s.kind == sourceParam {
+	if s.kind != sourceLiteral { // of which a placeholder is there
 		lx := sqlparse.Lexer{Text: a.text, Pos: place, Backslashes: !a.env.StringsPlain}
 		t := lx.NextCode()
 		*end = from + t.End - t.Start

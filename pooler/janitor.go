@@ -275,18 +275,21 @@ func (p *Pooler) sweepIdleDatabases(pools []*pool) {
 	}
 }
 
-// trimTicks is how many ticks lie between looks at what logins have left behind, and trimLogins how many there have
-// to be for it to be worth while.
+// trimTicks is how many ticks lie between looks at what logins have left behind, trimLogins how many there have
+// to be for it to be worth while, and trimCalm how many between two looks are none to wait for the end of.
 const (
-	trimTicks  = 30
+	trimTicks  = 6
 	trimLogins = 200
+	trimCalm   = 10
 )
 
 // trim gives memory back that only logins needed: stacks, TLS handshakes, startup packets. Idle clients are to
 // cost little, and without traffic the collector would not come round for minutes.
 func (p *Pooler) trim() {
 	n := p.lastID.Load()
-	if n-p.trimmedAt >= trimLogins {
+	calm := n-p.lookedAt < trimCalm
+	p.lookedAt = n
+	if calm && n-p.trimmedAt >= trimLogins {
 		p.trimmedAt = n
 		debug.FreeOSMemory()
 	}

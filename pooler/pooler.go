@@ -42,6 +42,7 @@ type Pooler struct {
 	shutdown   atomic.Uint32 // 0, or 1 + ShutdownMode
 	lastID     atomic.Uint64
 	trimmedAt  uint64       // lastID when memory was last given back; of the janitor
+	lookedAt   uint64       // and when it was last looked whether to
 	logins     atomic.Int32 // clients that have not logged in yet
 	slots      atomic.Int32 // clients counted against max_client_conn
 	killErrs   sync.Map     // *client -> *Error

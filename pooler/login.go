@@ -14,6 +14,15 @@ import (
 
 // serveConn takes a connection from accept to its end.
 func (p *Pooler) serveConn(nc *accepted) {
+	if c, hello := p.enter(nc); c != nil {
+		c.run(hello)
+		c.left()
+	}
+}
+
+// enter logs a client in and returns it, with what it is told then. Requests to cancel and sessions of the admin database end here; nil is returned
+// for those, and for who may not come in.
+func (p *Pooler) enter(nc *accepted) (c *client, hello []byte) {
 	addr := nc.addr
 	l := p.live.Load()
 	set := &l.cfg.Settings
@@ -34,21 +43,23 @@ func (p *Pooler) serveConn(nc *accepted) {
 	lc, err := newLoginConn(nc)
 	if err != nil {
 		_ = nc.Close()
-		return
+		return nil, nil
 	}
 	conn, st, err := readStartup(lc, l.clientTLS)
 	if err == nil && st.cancel != nil {
 		p.cancelRequest(st.cancel)
 		_ = conn.Close()
-		return
+		return nil, nil
 	}
 	if err == nil {
-		err = p.login(conn, st, addr, l, endLogin)
+		c, hello, err = p.login(conn, st, addr, l, endLogin)
 	}
 	if err != nil {
 		p.rejected(conn, st, addr, err, set)
 		_ = conn.Close()
+		return nil, nil
 	}
+	return c, hello
 }
 
 // enterLogin and leaveLogin keep the list of connections that Close has to interrupt.
@@ -102,9 +113,8 @@ func (p *Pooler) rejected(conn net.Conn, st *startup, addr peerAddr, err error, 
 	ev.Str("addr", addr.String()).Err(err).Msg("login failed")
 }
 
-// login authenticates a client. One of the admin database it serves; for any other it starts the goroutine that does,
-// so that the stack that a login needs is not kept.
-func (p *Pooler) login(nc net.Conn, st *startup, addr peerAddr, l *live, loggedIn func()) (err error) {
+// login authenticates a client, and serves it if it wants the admin database: then it returns nil.
+func (p *Pooler) login(nc net.Conn, st *startup, addr peerAddr, l *live, loggedIn func()) (_ *client, hello []byte, err error) {
 	cfg := l.cfg
 	c := p.newClient(st, addr)
 	defer func() {
@@ -113,24 +123,24 @@ func (p *Pooler) login(nc net.Conn, st *startup, addr peerAddr, l *live, loggedI
 		}
 	}()
 	if err := connect.CheckClientTLS(l.clientTLS.mode, st.tls != nil, addr.unix); err != nil {
-		return fatalError{errProtocol(err.Error())}
+		return nil, nil, fatalError{errProtocol(err.Error())}
 	}
 	if st.negotiate {
 		if _, err := nc.Write(st.negotiateMessage()); err != nil {
-			return errQuiet
+			return nil, nil, errQuiet
 		}
 	}
 	isAdmin := config.IsAdminDatabase(st.database) && st.repl == "none"
 	if !isAdmin {
 		if p.shutdown.Load() != 0 {
-			return fatalError{fatal("57P01", "pooler is shutting down")}
+			return nil, nil, fatalError{fatal("57P01", "pooler is shutting down")}
 		}
 		n, limit := int(p.slots.Add(1)), cfg.MaxClientConn
 		c.onLeave(func() { p.slots.Add(-1) })
 		if n > limit {
 			e := fatal("53300", "no more connections allowed (max_client_conn)")
 			e.Detail = fmt.Sprintf("%d clients are connected; max_client_conn is %d.", n-1, limit)
-			return fatalError{e}
+			return nil, nil, fatalError{e}
 		}
 	}
 	// Whether the database exists is told only to those who have proved who they are.
@@ -142,29 +152,32 @@ func (p *Pooler) login(nc net.Conn, st *startup, addr peerAddr, l *live, loggedI
 	c.onLeave(func() { p.killErrs.Delete(c) })
 	res, err := p.authenticate(c, nc, st, addr, l, d, isAdmin)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	if !known {
 		e := &Error{Severity: "FATAL", Code: "3D000", Message: "no such database: " + st.database}
 		e.Hint = "SHOW DATABASES on the admin database lists those that are configured."
-		return fatalError{e}
+		return nil, nil, fatalError{e}
 	}
 	c.creds = res
 	if isAdmin {
 		loggedIn()
 		if err := p.serveAdmin(c, nc, st, addr, l); err != nil {
-			return err
+			return nil, nil, err
 		}
 		c.left()
-		return nil
+		return nil, nil, nil
 	}
 	if d.disabled.Load() {
-		return fatalError{&Error{
+		return nil, nil, fatalError{&Error{
 			Severity: "FATAL", Code: "57P03", Message: fmt.Sprintf("database %q is disabled", d.name),
 			Hint: "ENABLE it on the admin console.",
 		}}
 	}
-	return p.serveClient(c, nc, st, l, d, loggedIn)
+	if hello, err = p.joinPool(c, nc, st, l, d, loggedIn); err != nil {
+		return nil, nil, err
+	}
+	return c, hello, nil
 }
 
 func (p *Pooler) newClient(st *startup, addr peerAddr) *client {
@@ -181,8 +194,8 @@ func (p *Pooler) newClient(st *startup, addr peerAddr) *client {
 	return c
 }
 
-// serveClient finishes the login of a client of a pool, and serves it until it has gone.
-func (p *Pooler) serveClient(c *client, nc net.Conn, st *startup, l *live, d *database, loggedIn func()) error {
+// joinPool finishes the login of a client of a pool, and returns what it is told.
+func (p *Pooler) joinPool(c *client, nc net.Conn, st *startup, l *live, d *database, loggedIn func()) (hello []byte, err error) {
 	cfg := l.cfg
 	conf := d.conf.Load()
 	u := p.findUser(st.user)
@@ -197,18 +210,18 @@ func (p *Pooler) serveClient(c *client, nc net.Conn, st *startup, l *live, d *da
 	if n := cfg.DatabaseClientLimit(conf); n > 0 && inDB > n {
 		e := fatal("53300", "client connections exceeded (max_db_client_connections)")
 		e.Detail = fmt.Sprintf("Database %q may have %d clients.", d.name, n)
-		return fatalError{e}
+		return nil, fatalError{e}
 	}
 	if n := cfg.UserClientLimit(st.user); n > 0 && inUser > n {
 		e := fatal("53300", "client connections exceeded (max_user_client_connections)")
 		e.Detail = fmt.Sprintf("User %q may have %d clients.", st.user, n)
-		return fatalError{e}
+		return nil, fatalError{e}
 	}
 	serverUser := st.user
 	if conf.User != "" {
 		serverUser = conf.User
 	} else if cfg.AuthType == "any" {
-		return fatalError{&Error{
+		return nil, fatalError{&Error{
 			Severity: "FATAL", Code: "28000", Message: "no such user",
 			Hint: "auth_type = any needs a user in the database's entry.",
 		}}
@@ -227,7 +240,7 @@ func (p *Pooler) serveClient(c *client, nc net.Conn, st *startup, l *live, d *da
 	c.noPQExec = cfg.DisablePQExec
 	if d.sharding.Load() != nil {
 		if st.repl != "none" {
-			return fatalError{errShardedReplication(d.name)}
+			return nil, fatalError{errShardedReplication(d.name)}
 		}
 		c.mode = config.PoolTransaction
 		c.router = newRouter(c, d)
@@ -238,10 +251,9 @@ func (p *Pooler) serveClient(c *client, nc net.Conn, st *startup, l *live, d *da
 	if serverUser == st.user && c.router == nil {
 		c.pool.creds.Store(&c.creds)
 	}
-	var err error
 	if c.conn == nil {
 		if c.conn, err = newConn(nc); err != nil {
-			return fatalError{errProtocol("bouncer resources exhaustion")}
+			return nil, fatalError{errProtocol("bouncer resources exhaustion")}
 		}
 	}
 	c.home.join(1)
@@ -255,9 +267,9 @@ func (p *Pooler) serveClient(c *client, nc net.Conn, st *startup, l *live, d *da
 	})
 	welcome, err := c.welcome()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	hello := c.hello(st, welcome, cfg)
+	hello = c.hello(st, welcome, cfg)
 	if lc, ok := nc.(*loginConn); ok && len(lc.excess()) > 0 {
 		c.in.w = copy(c.in.room(), lc.excess())
 	}
@@ -266,7 +278,7 @@ func (p *Pooler) serveClient(c *client, nc net.Conn, st *startup, l *live, d *da
 	c.idleAt.Store(now())
 	if err := p.watch.add(c.conn.fd(), c); err != nil {
 		p.forgetKey(c.cancelKey)
-		return fatalError{errProtocol("bouncer resources exhaustion")}
+		return nil, fatalError{errProtocol("bouncer resources exhaustion")}
 	}
 	// It is on the books before it hears that it is in: whoever knows of the client finds it there.
 	p.mu.Lock()
@@ -281,13 +293,7 @@ func (p *Pooler) serveClient(c *client, nc net.Conn, st *startup, l *live, d *da
 	c.pool.counters.Logins.Add(1)
 	loggedIn()
 	p.logLogin(c)
-	p.wg.Add(1)
-	go func() {
-		defer p.wg.Done()
-		c.run(hello)
-		c.left()
-	}()
-	return nil
+	return hello, nil
 }
 
 // onLeave adds to what is done when the client has gone, or could not come in.

@@ -241,12 +241,10 @@ func (f *fan) take(l *leg, in *inbuf) (over bool, err error) {
 			return true, nil
 		}
 		switch {
-		case !l.asked:
+		case !l.asked, msg[0] == 'S', msg[0] == 'E' && l.srv.tx == 'T': // in 'E' the statement itself has failed
 			err = f.message(l, msg)
 		case msg[0] == 'D':
 			l.xid, err = onlyValue(msg[headerLen:])
-		case msg[0] == 'E' && l.srv.tx == 'T': // else the statement itself has failed
-			err = f.message(l, msg)
 		}
 		if err != nil {
 			return false, err

@@ -14,14 +14,18 @@ import (
 // forgetAtOnce is how many decisions are removed together.
 const forgetAtOnce = 32
 
-// forgetDecision notes that a decision made over s has been carried out. It returns those that s is to remove now.
-func (pl *pool) forgetDecision(s *server, id string) (now []string) {
-	if _, asOther := envGet(s.session.all, "role"); asOther {
-		return []string{id} // only the role that made it may remove it
+// forgets notes that the decision of a leg, if it has made one, has been carried out. It returns those that the leg's server is to remove now.
+func (l *leg) forgets() (now []string) {
+	if l.decision == "" {
+		return nil
 	}
+	if _, asOther := envGet(l.srv.session.all, "role"); asOther {
+		return []string{l.decision} // only the role that made it may remove it
+	}
+	pl := l.pool
 	pl.mu.Lock()
 	defer pl.mu.Unlock()
-	pl.decided = append(pl.decided, id)
+	pl.decided = append(pl.decided, l.decision)
 	if len(pl.decided) < forgetAtOnce {
 		return nil
 	}
@@ -32,8 +36,7 @@ func (pl *pool) forgetDecision(s *server, id string) (now []string) {
 // sweepDecisions removes decisions over an idle server, if there is one.
 func (pl *pool) sweepDecisions() {
 	pl.mu.Lock()
-	n := len(pl.idle)
-	if n == 0 || len(pl.decided) == 0 || pl.held() {
+	if len(pl.idle) == 0 || len(pl.decided) == 0 || pl.held() {
 		pl.mu.Unlock()
 		return
 	}

@@ -142,10 +142,6 @@ func (c *client) letGo(l *leg) {
 	if s.link.Load() != c {
 		return // it has been given back
 	}
-	var forget []string
-	if l.decision != "" {
-		forget = l.pool.forgetDecision(s, l.decision)
-	}
 	if c.srv != s && (l.clear() || s.dead.Load() || s.tx != 'I') {
 		s.kept = kept{}
 		s.linkedAt.Store(now())
@@ -155,13 +151,16 @@ func (c *client) letGo(l *leg) {
 			s.close("server closed the connection")
 		case s.tx != 'I':
 			s.close("left in a transaction")
-		case len(forget) > 0:
+		default:
+			ids := l.forgets()
+			if len(ids) == 0 {
+				l.pool.release(s)
+				break
+			}
 			c.p.wg.Go(func() {
-				s.removeDecisions(forget, "")
+				s.removeDecisions(ids, "")
 				l.pool.release(s)
 			})
-		default:
-			l.pool.release(s)
 		}
 		return
 	}
@@ -170,8 +169,8 @@ func (c *client) letGo(l *leg) {
 		c.pool = l.pool
 		c.relink(s)
 	}
-	if len(forget) > 0 {
-		s.removeDecisions(forget, "")
+	if ids := l.forgets(); len(ids) > 0 && s.tx == 'I' {
+		s.removeDecisions(ids, "")
 	}
 	if s.dead.Load() || s.tx != 'I' {
 		c.unlink()

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"runtime/pprof"
@@ -64,6 +65,8 @@ func Run(ctx context.Context, path string, o Options) error {
 		}
 		defer pprof.StopCPUProfile()
 	}
+	signals := catchSignals()
+	defer signal.Stop(signals)
 	floor := make([]byte, heapFloor)
 	defer runtime.KeepAlive(floor)
 	p, err := Start(path, o)
@@ -73,7 +76,7 @@ func Run(ctx context.Context, path string, o Options) error {
 	defer p.Close()
 	notify(daemon.SdNotifyReady)
 	reportReady()
-	p.serveSignals(ctx)
+	p.serveSignals(ctx, signals)
 	notify(daemon.SdNotifyStopping)
 	return nil
 }

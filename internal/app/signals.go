@@ -11,14 +11,18 @@ import (
 	"pgdrover/pooler"
 )
 
+// catchSignals collects signals from now on, so that none that comes while the process starts, or right behind READY=1, ends it.
+func catchSignals() (ch chan os.Signal) {
+	ch = make(chan os.Signal, 8)
+	signal.Notify(ch, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2)
+	return ch
+}
+
 // serveSignals does what PgBouncer does with signals, until the process is to end: HUP reloads, INT waits for servers
 // to be released, TERM or INT again and QUIT end at once, USR1 pauses, USR2 resumes. TERM is different: PgBouncer waits
 // until all clients have left by themselves, which those of an application's own pool never do, so that a service
 // manager kills it in the end; here each client is closed when its transaction is over.
-func (p *Process) serveSignals(ctx context.Context) {
-	ch := make(chan os.Signal, 8)
-	signal.Notify(ch, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2)
-	defer signal.Stop(ch)
+func (p *Process) serveSignals(ctx context.Context, ch <-chan os.Signal) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stopping := false

@@ -33,6 +33,7 @@ func (p *Pooler) cancelClient(c *client) {
 		c.interrupt(reasonCanceled)
 		return
 	}
+	c.cancelAt.Store(c.queryAt.Load()) // before fanned is read: a round that is not seen here sees this
 	if f := c.fanned.Load(); f != nil {
 		if !f.decided {
 			var wg sync.WaitGroup

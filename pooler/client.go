@@ -134,6 +134,7 @@ type client struct {
 	cancelWait atomic.Int32           // cancel requests under way for this client
 	syncing    atomic.Bool            // a server is got ready for a unit: what runs on it is ours, and no cancel request means that
 	pins       atomic.Pointer[string] // why the server is kept between transactions; nil if it is not
+	cancelAt   atomic.Int64           // queryAt of the statement over shards that a cancel request came for: it begins no further round
 	cancelNext atomic.Bool            // a cancel request came for a unit that no server has been sent yet
 }
 

@@ -55,13 +55,19 @@ type failure struct {
 	err error
 }
 
-// run has every leg send what msg says and read up to ReadyForQuery. It returns when all are through.
+// run has every leg send what msg says and read up to ReadyForQuery. It returns when all are through. For a statement that has been cancelled between
+// two rounds it does nothing.
 func (f *fan) run(msg func(i int) []byte) error {
 	c := f.c
 	var wg sync.WaitGroup
 	done := make(chan struct{})
 	f.over = make([]bool, len(f.legs))
 	c.setFan(f.legs, false)
+	if at := c.queryAt.Load(); at != 0 && c.cancelAt.Load() == at {
+		c.setFan(nil, false)
+		f.failed = &failure{leg: f.legs[0], msg: errCanceled().message()}
+		return nil
+	}
 	for i, l := range f.legs {
 		wg.Add(1)
 		go func() {

@@ -46,6 +46,7 @@
 //   - pool.connect, for each server that is being opened, and short ones that reset, test or cancel
 //   - recoverLoop, which finishes what crashes have left on shards, over connections of its own (own.go)
 //   - lookout.run, for each shard that is late with its answer to a question of ours about a transaction
+//   - the timer of a large answer (gather.go), which touches nothing but the socket
 //   - the janitor, which compares timestamps with time limits, so that a query sets no timer
 //   - the watcher, which waits for connections that were closed while nobody reads them
 //

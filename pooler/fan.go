@@ -65,7 +65,11 @@ func (f *fan) run(msg func(i int) []byte) error {
 	c.setFan(f.legs, false)
 	if at := c.queryAt.Load(); at != 0 && c.cancelAt.Load() == at {
 		c.setFan(nil, false)
-		f.failed = &failure{leg: f.legs[0], msg: errCanceled().message()}
+		e := c.deadlock.Swap(nil)
+		if e == nil {
+			e = errCanceled()
+		}
+		f.failed = &failure{leg: f.legs[0], msg: e.message()}
 		return nil
 	}
 	for i, l := range f.legs {

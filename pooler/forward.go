@@ -223,6 +223,9 @@ func keepSmall(b []byte) []byte {
 // begin notes that a unit starts.
 func (c *client) begin() {
 	t := now()
+	if c.router != nil && c.deadlock.Load() != nil {
+		c.deadlock.Store(nil) // it was meant for the one before, which had ended
+	}
 	c.queryAt.Store(t)
 	c.requestAt.Store(t)
 	if c.xactAt.Load() == 0 {

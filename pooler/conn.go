@@ -3,11 +3,9 @@ package pooler
 import (
 	"crypto/tls"
 	"errors"
-	"io"
 	"net"
 	"syscall"
 	"time"
-	"unsafe"
 )
 
 // errWouldBlock says that a descriptor has nothing to read, or no room to write.
@@ -92,40 +90,13 @@ func (c *rawConn) loop(step func() bool) error {
 }
 
 func (c *rawConn) read(p []byte) (int, bool, error) {
-	for {
-		// RawSyscall: the descriptor does not block, so the scheduler need not be told. recv and send skip what
-		// read and write do for files.
-		n, _, errno := syscall.RawSyscall6(syscall.SYS_RECVFROM, uintptr(c.sys), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), 0, 0, 0)
-		switch {
-		case errno == 0 && n == 0:
-			return 0, false, io.EOF
-		case errno == 0:
-			// After a short read there is no second one to see EAGAIN: data that comes later wakes the loop,
-			// and an end of stream that came with this data is seen by the watcher.
-			return int(n), int(n) == len(p), nil
-		case errno == syscall.EAGAIN:
-			return 0, false, errWouldBlock
-		case errno != syscall.EINTR:
-			return 0, false, errno
-		}
-	}
+	n, err := recv(c.sys, p)
+	// After a short read there is no second one to see EAGAIN: data that comes later wakes the loop,
+	// and an end of stream that came with this data is seen by the watcher.
+	return n, err == nil && n == len(p), err
 }
 
-func (c *rawConn) write(p []byte) (int, error) {
-	done := 0
-	for done < len(p) {
-		n, _, errno := syscall.RawSyscall6(syscall.SYS_SENDTO, uintptr(c.sys), uintptr(unsafe.Pointer(unsafe.SliceData(p[done:]))), uintptr(len(p)-done), syscall.MSG_NOSIGNAL, 0, 0)
-		switch {
-		case errno == 0:
-			done += int(n)
-		case errno == syscall.EAGAIN:
-			return done, errWouldBlock
-		case errno != syscall.EINTR:
-			return done, errno
-		}
-	}
-	return done, nil
-}
+func (c *rawConn) write(p []byte) (int, error) { return send(c.sys, p) }
 
 func (c *rawConn) writeAll(p []byte) error {
 	n, err := c.write(p)

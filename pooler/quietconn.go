@@ -28,24 +28,13 @@ func (c quietConn) SyscallConn() (syscall.RawConn, error) { return c.rc, nil }
 
 // Read returns what is there, waiting if there is nothing.
 func (c quietConn) Read(p []byte) (n int, err error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
 	var failed error
 	err = c.rc.Read(func(fd uintptr) bool {
-		for {
-			k, _, errno := syscall.RawSyscall6(syscall.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), 0, 0, 0)
-			switch {
-			case errno == syscall.EINTR:
-				continue
-			case errno == syscall.EAGAIN:
-				return false
-			case errno != 0:
-				failed = errno
-			case k == 0 && len(p) > 0:
-				failed = io.EOF
-			default:
-				n = int(k)
-			}
-			return true
-		}
+		n, failed = recv(int(fd), p)
+		return failed != errWouldBlock
 	})
 	if err == nil {
 		err = failed
@@ -58,23 +47,48 @@ func (c quietConn) Write(p []byte) (int, error) {
 	done := 0
 	var failed error
 	err := c.rc.Write(func(fd uintptr) bool {
-		for done < len(p) {
-			n, _, errno := syscall.RawSyscall6(syscall.SYS_SENDTO, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p[done:]))), uintptr(len(p)-done), syscall.MSG_NOSIGNAL, 0, 0)
-			switch errno {
-			case 0:
-				done += int(n)
-			case syscall.EINTR:
-			case syscall.EAGAIN:
-				return false
-			default:
-				failed = errno
-				return true
-			}
-		}
-		return true
+		var n int
+		n, failed = send(int(fd), p[done:])
+		done += n
+		return failed != errWouldBlock
 	})
 	if err == nil {
 		err = failed
 	}
 	return done, err
+}
+
+// recv reads what a socket that does not block has, without telling the scheduler; errWouldBlock says that it has nothing, io.EOF that nothing
+// will come. recv and send skip what read and write do for files.
+func recv(fd int, p []byte) (int, error) {
+	for {
+		n, _, errno := syscall.RawSyscall6(syscall.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), 0, 0, 0)
+		switch {
+		case errno == 0 && n == 0:
+			return 0, io.EOF
+		case errno == 0:
+			return int(n), nil
+		case errno == syscall.EAGAIN:
+			return 0, errWouldBlock
+		case errno != syscall.EINTR:
+			return 0, errno
+		}
+	}
+}
+
+// send writes what the socket takes without waiting: less than p comes with errWouldBlock.
+func send(fd int, p []byte) (int, error) {
+	done := 0
+	for done < len(p) {
+		n, _, errno := syscall.RawSyscall6(syscall.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p[done:]))), uintptr(len(p)-done), syscall.MSG_NOSIGNAL, 0, 0)
+		switch {
+		case errno == 0:
+			done += int(n)
+		case errno == syscall.EAGAIN:
+			return done, errWouldBlock
+		case errno != syscall.EINTR:
+			return done, errno
+		}
+	}
+	return done, nil
 }

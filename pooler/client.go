@@ -100,6 +100,8 @@ type client struct {
 	wait    waiter
 
 	pending  []byte // for the client: what it had no room for when duplex mode began
+	last     []byte // for the client: the end of its answers, valid while ended
+	ended    bool   // relayStep has read all that is expected
 	stopping atomic.Bool
 	gone     atomic.Bool // the client has closed its side
 

@@ -103,11 +103,15 @@ func (c *rawConn) writeAll(p []byte) error {
 	if err != errWouldBlock {
 		return err
 	}
-	p = p[n:]
+	return c.writeRest(p[n:])
+}
+
+// writeRest waits for room first. The first call of the callback comes after the runtime has reset its readiness state, so no wake-up
+// between the last write and the wait is lost.
+func (c *rawConn) writeRest(p []byte) error {
 	var werr error
-	// The first call of the callback comes after the runtime has reset its readiness state, so no
-	// wake-up between the write above and the wait is lost.
-	err = c.rc.Write(func(uintptr) bool {
+	err := c.rc.Write(func(uintptr) bool {
+		var n int
 		n, werr = c.write(p)
 		p = p[n:]
 		return werr != errWouldBlock

@@ -19,6 +19,7 @@ type duplex struct {
 	progress chan struct{} // gets a value when replies came, for a sender that waits
 	over     bool          // pump has ended or will not touch the session any more; guarded by client.mu
 	writing  bool          // the session's goroutine is writing to the server; guarded by client.mu
+	poked    bool          // it has interrupted pump, which shall look again; guarded by client.mu
 	err      error         // why pump ended, if not in good order; valid after done
 }
 
@@ -63,15 +64,13 @@ func (c *client) pump(d *duplex, s *server) {
 }
 
 func (c *client) pumpLoop(d *duplex, s *server) error {
-	if p := c.pending; p != nil {
-		c.pending = nil
-		if err := c.conn.writeAll(p); err != nil {
-			c.mute = true
-			return clientError{err}
-		}
+	p := c.pending
+	c.pending = nil
+	if err := c.toClient(p); err != nil {
+		return err
 	}
 	var fail error
-	over := false
+	var last []byte // for the client, once the loop has been left: see lastPart
 	step := func() bool {
 		for {
 			n, more, err := s.conn.read(c.sin.room())
@@ -85,9 +84,7 @@ func (c *client) pumpLoop(d *duplex, s *server) error {
 			c.sin.took(n, more)
 			c.mu.Lock()
 			out, err := c.consume()
-			if err == nil {
-				over = c.quietEnds(d)
-			}
+			quiet := err == nil && c.quiet(d)
 			c.mu.Unlock()
 			select {
 			case d.progress <- struct{}{}:
@@ -97,14 +94,11 @@ func (c *client) pumpLoop(d *duplex, s *server) error {
 				fail = err
 				return true
 			}
-			if len(out) > 0 {
-				if err := c.conn.writeAll(out); err != nil {
-					c.mute = true
-					fail = clientError{err}
-					return true
-				}
+			if quiet {
+				last = out
+				return true
 			}
-			if over {
+			if fail = c.toClient(out); fail != nil {
 				return true
 			}
 			if !more && !s.dead.Load() {
@@ -117,21 +111,24 @@ func (c *client) pumpLoop(d *duplex, s *server) error {
 	}
 	for {
 		err := s.conn.loop(step)
-		if err == nil {
+		switch {
+		case err == nil && fail != nil:
 			return fail
-		}
-		if !errors.Is(err, os.ErrDeadlineExceeded) {
+		case err == nil:
+		case !errors.Is(err, os.ErrDeadlineExceeded):
 			return err
-		}
-		if reason(c.reasons.Load())&reasonKill != 0 || c.stopping.Load() {
+		case reason(c.reasons.Load())&reasonKill != 0 || c.stopping.Load():
 			return errStopped
+		default:
+			s.conn.resume()
 		}
-		s.conn.resume()
 		c.mu.Lock()
-		over = c.quietEnds(d)
+		over := c.quietEnds(d)
 		c.mu.Unlock()
-		if over {
-			return nil
+		err = c.toClient(last)
+		last = nil
+		if over || err != nil {
+			return err
 		}
 	}
 }
@@ -145,6 +142,9 @@ func (c *client) quietEnds(d *duplex) bool {
 		return false
 	}
 	d.over = true
+	if d.poked {
+		c.srv.conn.resume() // pump may have looked before it heard, and the server may be somebody else's next
+	}
 	c.srv.conn.ungather()
 	t := now()
 	c.queryDone(t)
@@ -216,14 +216,14 @@ func (c *client) writeServer(p []byte) error {
 	c.mu.Lock()
 	s.midway = s.midway || err != nil
 	d.writing = false
-	quiet := c.quiet(d) && !d.over
+	if err == nil && c.quiet(d) && !d.over {
+		d.poked = true
+		s.conn.interrupt(false)
+	}
 	c.mu.Unlock()
 	if err != nil {
 		// pump knows better what happened: the server may have said why.
 		return c.awaitPump(err)
-	}
-	if quiet {
-		s.conn.interrupt(false) // pump looks again
 	}
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 // memConn is a conn in memory. What is put with feed is read in pieces of any size; what is written goes to written, and
 // to answer, whose result can then be read, as if the peer had replied at once.
 type memConn struct {
+	looping sync.Mutex // held by loop, as RawConn.Read keeps the descriptor from others who would read
 	mu      sync.Mutex
 	cond    *sync.Cond
 	in      []byte // to be read; guarded by mu
@@ -51,6 +52,14 @@ func (c *memConn) hangUp() {
 	c.cond.Broadcast()
 }
 
+// setRoom lets n more bytes be written before a write blocks; -1 is any number.
+func (c *memConn) setRoom(n int) {
+	c.mu.Lock()
+	c.room = n
+	c.mu.Unlock()
+	c.cond.Broadcast()
+}
+
 func (c *memConn) unread() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -65,6 +74,8 @@ func (c *memConn) got() []byte {
 }
 
 func (c *memConn) loop(step func() bool) error {
+	c.looping.Lock()
+	defer c.looping.Unlock()
 	for {
 		c.mu.Lock()
 		stop := c.stopR

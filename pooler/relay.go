@@ -35,6 +35,11 @@ func (c *client) relay() error {
 			err = c.relayErr
 			c.relayErr = nil
 		}
+		if c.ended && (err == nil || err == errDuplex) {
+			if werr := c.lastPart(); werr != nil {
+				err = werr
+			}
+		}
 		switch {
 		case err == nil:
 			return c.answered()
@@ -91,38 +96,57 @@ func (c *client) relayStep() bool {
 			c.relayErr = err
 			return true
 		}
-		done := c.replies.empty() || c.copyIn || c.copyBoth
-		if done {
+		if copying := c.copyIn || c.copyBoth; copying || c.replies.empty() {
 			s.conn.ungather()
-			c.settle()
+			c.ended, c.last = true, out
+			if copying {
+				c.relayErr = errDuplex
+			}
+			return true
 		}
 		if len(out) > 0 && !c.hold(out) {
 			n, err := c.conn.write(out)
 			if err == errWouldBlock {
-				if !done {
-					c.unsent(out[n:])
-					c.relayErr = errDuplex
-					return true
-				}
-				err = c.conn.writeAll(out[n:])
+				c.unsent(out[n:])
+				err = errDuplex
+			} else if err != nil {
+				c.mute = true
+				err = clientError{err}
 			}
 			if err != nil {
-				c.mute = true
-				c.relayErr = clientError{err}
+				c.relayErr = err
 				return true
 			}
-		}
-		if done {
-			if c.copyIn || c.copyBoth {
-				c.relayErr = errDuplex
-			}
-			return true
 		}
 		if !more && !s.dead.Load() { // the end of a stream that is known to have ended is read at once
 			c.sin.gather(s.conn)
 			return false
 		}
 	}
+}
+
+// lastPart lets go of the server, if it is free, and then writes the end of the answer to the client. It comes after the loop over the
+// server, which has the descriptor to itself: a client that does not read would otherwise stop whoever has the server next.
+func (c *client) lastPart() error {
+	out := c.last
+	c.ended, c.last = false, nil
+	c.settle()
+	if c.hold(out) {
+		return nil
+	}
+	return c.toClient(out)
+}
+
+// toClient writes a part of an answer to the client, however long it takes.
+func (c *client) toClient(p []byte) error {
+	if len(p) == 0 {
+		return nil
+	}
+	err := c.conn.writeAll(p)
+	if err != nil {
+		c.mute = true
+	}
+	return clientWrite(err)
 }
 
 // clientError is a failure to write to the client, as opposed to one of the server's.

@@ -126,7 +126,7 @@ func frontendMessage(typ byte) bool {
 // a Parse that has to be remembered is read whole.
 func (c *client) oversized() (int, error) {
 	total := int(binary.BigEndian.Uint32(c.in.b[1:])) + 1
-	if c.router != nil && c.in.b[0] != 'd' && !c.copyIn && !c.copyBoth {
+	if c.router != nil && c.in.b[0] != 'd' {
 		if total > maxRouted {
 			return 0, fatalError{errTooLongToRoute(total)}
 		}
@@ -256,8 +256,9 @@ func (c *client) forward(end int) (terminate bool, err error) {
 		switch typ {
 		case 'Q', 'F', 'S', 'H', 'c', 'f':
 			c.answers = true
+			c.half = typ == 'c' || typ == 'f' || typ == 'H' && c.half
 		case 'P', 'B', 'D', 'E', 'C':
-			c.answers = false // PostgreSQL keeps its answers back until Sync or Flush
+			c.answers, c.half = false, false // PostgreSQL keeps its answers back until Sync or Flush
 		}
 		switch typ {
 		case 'Q':

@@ -22,6 +22,10 @@ var (
 // speak first (COPY), or both directions have to move at once.
 func (c *client) relay() error {
 	s := c.srv
+	if c.half {
+		c.half = false
+		return c.startDuplex()
+	}
 	if !s.conn.direct() && !c.replies.empty() && (len(c.send) >= duplexBytes || !c.answers) || !c.conn.direct() && len(c.send) >= duplexBytes {
 		return c.startDuplex()
 	}

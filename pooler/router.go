@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -32,6 +33,8 @@ type router struct {
 	custom  []string          // the custom parameters that were set
 	// unsettled: the server has not said what state its transaction is in, because no Sync came behind the unit.
 	unsettled bool
+	// copyEnds: of a COPY with one shard the end was sent, and not yet the Sync behind it.
+	copyEnds bool
 	extended
 }
 
@@ -90,11 +93,8 @@ func (c *client) route(end int) error {
 			}
 			continue
 		}
-		if c.duplex != nil || c.copyIn || c.copyBoth {
-			if c.copyIn || c.copyBoth { // a COPY with one shard
-				return c.handle(end)
-			}
-			if err := c.awaitDuplex(); err != nil {
+		if c.duplex != nil {
+			if err := c.routeDuplex(end); err != nil || c.body > 0 {
 				return err
 			}
 			continue
@@ -108,7 +108,10 @@ func (c *client) route(end int) error {
 		if c.deadlock.Load() != nil {
 			c.deadlock.Store(nil) // it came too late
 		}
-		stop := c.segment(end)
+		stop, err := c.segment(end)
+		if err != nil {
+			return err
+		}
 		if c.skipToSync {
 			if err := c.skip(stop); err != nil {
 				return err
@@ -125,6 +128,60 @@ func (c *client) route(end int) error {
 	return nil
 }
 
+// routeDuplex deals with the next messages while one shard works on what came before. What belongs to a COPY goes there; the place of everything else depends
+// on how that ends.
+func (c *client) routeDuplex(end int) error {
+	r := c.router
+	c.mu.Lock()
+	copying, unsynced := c.copyIn || c.copyBoth, c.unsynced
+	c.mu.Unlock()
+	if !copying && !r.copyEnds {
+		return c.awaitDuplex()
+	}
+	stop, ends, err := c.copySegment(end, copying, unsynced)
+	if err != nil {
+		return err
+	}
+	done, err := c.joinIfDone()
+	r.copyEnds = ends && !done
+	if done || err != nil {
+		return err
+	}
+	return c.forwardDuplex(stop)
+}
+
+// copySegment returns the end of what belongs to a COPY: up to its CopyDone or CopyFail, and in the extended protocol up to the Sync behind that. ends says
+// that this Sync is still to come.
+func (c *client) copySegment(end int, copying, unsynced bool) (stop int, ends bool, err error) {
+	b, pos := c.in.b, c.in.r
+	for pos < end {
+		typ := b[pos]
+		stop = min(pos+int(binary.BigEndian.Uint32(b[pos+1:]))+1, end)
+		switch typ {
+		case 'c', 'f':
+			copying = false
+			if !unsynced {
+				return stop, false, nil
+			}
+		case 'S':
+			if !copying {
+				return stop, false, nil
+			}
+		case 'd', 'H', 'X':
+		default:
+			switch {
+			case pos > c.in.r:
+				return pos, !copying, nil
+			case copying: // PostgreSQL says that it may not stand there
+				return stop, false, nil
+			}
+			return 0, false, fatalError{errProtocol(fmt.Sprintf("message %q behind a COPY of the same pipeline on a sharded database, which has to end with Sync", typ))}
+		}
+		pos = stop
+	}
+	return end, !copying, nil
+}
+
 // awaitDuplex waits until everything that was asked of the server has been answered: where the next statement goes depends on it.
 func (c *client) awaitDuplex() error {
 	d := c.duplex
@@ -137,19 +194,21 @@ func (c *client) awaitDuplex() error {
 }
 
 // segment returns the end of what is routed together: one simple query, or messages of the extended protocol up to Sync or Flush.
-func (c *client) segment(end int) int {
+func (c *client) segment(end int) (stop int, err error) {
 	b := c.in.b
-	pos := c.in.r
-	for pos < end {
-		typ := b[pos]
-		pos = min(pos+int(binary.BigEndian.Uint32(b[pos+1:]))+1, end)
-		switch typ {
+	for pos := c.in.r; pos < end; pos = stop {
+		stop = min(pos+int(binary.BigEndian.Uint32(b[pos+1:]))+1, end)
+		switch b[pos] {
 		case 'P', 'B', 'D', 'E', 'C':
-		default:
-			return pos
+			continue
+		case 'd', 'c', 'f':
+			if pos > c.in.r && !c.skipToSync {
+				return 0, fatalError{errProtocol("CopyData on a sharded database before the server has said that it copies")}
+			}
 		}
+		return stop, nil
 	}
-	return end
+	return end, nil
 }
 
 func (c *client) routeSegment(stop int) error {

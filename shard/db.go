@@ -146,6 +146,14 @@ func (db *DB) Query(ctx context.Context, env Env, text []byte) ([]Statement, err
 func (db *DB) AppendQuery(ctx context.Context, out []Statement, env Env, text []byte) ([]Statement, error) {
 	w := db.folders.Get().(*workspace)
 	defer db.folders.Put(w)
+	if s := w.manyRows(text, !env.StringsPlain); s != nil {
+		out = append(out[:0], Statement{Start: s.First, End: s.Last})
+		if done, err := db.queryRows(ctx, &env, w, s, text, &out[0]); err != nil {
+			return nil, err
+		} else if done {
+			return out, nil
+		}
+	}
 	f := w.folder
 	if err := f.Fold(text, !env.StringsPlain); err != nil {
 		return nil, syntaxError(err)
@@ -175,11 +183,8 @@ func (db *DB) AppendQuery(ctx context.Context, out []Statement, env Env, text []
 // queryOne plans one statement of a simple query.
 func (db *DB) queryOne(ctx context.Context, env *Env, w *workspace, s *sqlparse.Shape, text []byte, out *Statement) error {
 	backslashes := !env.StringsPlain
-	if (s.Kind == sqlparse.KindInsert || s.Kind == sqlparse.KindWith) && sqlparse.SplitValues(text, s.First, s.Last, backslashes, &w.values) && len(w.values.Rows) > 1 {
-		if long := db.longInsert(ctx, env, w, s, text, nil, true); long != nil {
-			plan, err := long.bind(nil)
-			out.entry = long.entry
-			out.Plan, err = db.hint(env, s.Hint, long.shape, plan, err)
+	if w.hasRows(s, text, backslashes) {
+		if done, err := db.queryRows(ctx, env, w, s, text, out); done || err != nil {
 			return err
 		}
 	}
@@ -189,9 +194,7 @@ func (db *DB) queryOne(ctx context.Context, env *Env, w *workspace, s *sqlparse.
 	}
 	out.entry = e
 	if db.drawingInsert(e, text, s, backslashes, w) {
-		if long := db.longInsert(ctx, env, w, s, text, nil, true); long != nil {
-			plan, err := long.bind(nil)
-			out.Plan, err = db.hint(env, s.Hint, long.shape, plan, err)
+		if done, err := db.queryRows(ctx, env, w, s, text, out); done || err != nil {
 			return err
 		}
 	}
@@ -222,11 +225,14 @@ func (db *DB) unparsed(env *Env, s *sqlparse.Shape, err error, plan *Plan) error
 func (db *DB) Prepare(ctx context.Context, env Env, text []byte, paramTypes []uint32) (*Prepared, error) {
 	w := db.folders.Get().(*workspace)
 	defer db.folders.Put(w)
+	p := &Prepared{db: db, env: env, text: text}
+	if s := w.manyRows(text, !env.StringsPlain); s != nil && db.prepareRows(ctx, p, w, s, paramTypes) {
+		return p, nil
+	}
 	f := w.folder
 	if err := f.Fold(text, !env.StringsPlain); err != nil {
 		return nil, syntaxError(err)
 	}
-	p := &Prepared{db: db, env: env, text: text}
 	switch {
 	case len(f.Statements) == 0:
 		p.shape = &shape{static: true, plan: Plan{Kind: Command, Control: Empty, Limit: -1}}
@@ -237,11 +243,8 @@ func (db *DB) Prepare(ctx context.Context, env Env, text []byte, paramTypes []ui
 	s := &f.Statements[0]
 	p.hint = s.Hint
 	backslashes := !env.StringsPlain
-	if (s.Kind == sqlparse.KindInsert || s.Kind == sqlparse.KindWith) && sqlparse.SplitValues(text, s.First, s.Last, backslashes, &w.values) && len(w.values.Rows) > 1 {
-		if long := db.longInsert(ctx, &env, w, s, text, paramTypes, false); long != nil {
-			p.insert, p.shape, p.entry = long.keep(), long.shape, long.entry
-			return p, nil
-		}
+	if w.hasRows(s, text, backslashes) && db.prepareRows(ctx, p, w, s, paramTypes) {
+		return p, nil
 	}
 	e, err := db.entry(ctx, &env, f, s, text, paramTypes, false)
 	if err != nil {

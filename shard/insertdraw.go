@@ -209,7 +209,7 @@ func listEnd(text []byte, start, head int, backslashes bool) (int, bool) {
 // refused for every shard.
 func (l *longInsert) bindDrawn(b *binding) (Plan, error) {
 	d := &Drawn{insert: l.keep(), rows: make([]drawnRow, len(l.values)), plan: l.shape.plan}
-	var row []source
+	var sources rowSources
 	for i := range l.values {
 		form := l.forms[i]
 		switch {
@@ -220,7 +220,7 @@ func (l *longInsert) bindDrawn(b *binding) (Plan, error) {
 		case len(l.values) > 1 && form.one != nil:
 			return Plan{}, form.one
 		}
-		row = l.sources(b, i, row[:0])
+		row := sources.read(l, b, i)
 		p := &form.inserts[0]
 		values, rejected, err := form.stored(b, p.columns, row, nil)
 		if err != nil {

@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"bytes"
 	"context"
 	"slices"
 
@@ -45,6 +46,72 @@ type rowForm struct {
 type rowKey struct {
 	cell       int // -1: it is part of the form
 	start, end int // of a literal in a cell that is more, as in '5'::bigint
+}
+
+// longText is from how many bytes on a text is looked at as an INSERT of many rows before all of it is folded.
+const longText = 4 << 10
+
+// manyRows recognizes a text that is one INSERT of many rows, and folds only what stands around them, and the first. The others are longInsert's
+// to read; without comments they hold no hints. nil says that the text must be folded whole.
+func (w *workspace) manyRows(text []byte, backslashes bool) *sqlparse.Shape {
+	if len(text) < longText {
+		return nil
+	}
+	return w.rowsOnly(text, backslashes)
+}
+
+func (w *workspace) rowsOnly(text []byte, backslashes bool) *sqlparse.Shape {
+	v := &w.values
+	end := len(bytes.TrimRight(text, " \t\r\n\f;"))
+	if !sqlparse.SplitValues(text, 0, end, backslashes, v) || len(v.Rows) < 2 {
+		return nil
+	}
+	first := v.Rows[0].End
+	if others := text[first:v.Tail]; bytes.Contains(others, []byte("--")) || bytes.Contains(others, []byte("/*")) {
+		return nil
+	}
+	f := w.folder
+	if err := f.Fold(slices.Concat(text[:first], text[v.Tail:]), backslashes); err != nil || len(f.Statements) != 1 {
+		return nil
+	}
+	s := &f.Statements[0]
+	if !mayHaveRows(s) {
+		return nil
+	}
+	s.End += v.Tail - first
+	s.Last += v.Tail - first
+	return s
+}
+
+// hasRows takes a statement apart if it is an INSERT of several rows.
+func (w *workspace) hasRows(s *sqlparse.Shape, text []byte, backslashes bool) bool {
+	return mayHaveRows(s) && sqlparse.SplitValues(text, s.First, s.Last, backslashes, &w.values) && len(w.values.Rows) > 1
+}
+
+func mayHaveRows(s *sqlparse.Shape) bool {
+	return s.Kind == sqlparse.KindInsert || s.Kind == sqlparse.KindWith
+}
+
+// queryRows plans the INSERT of which w.values has the rows; it is not done if that must be parsed whole.
+func (db *DB) queryRows(ctx context.Context, env *Env, w *workspace, s *sqlparse.Shape, text []byte, out *Statement) (done bool, err error) {
+	long := db.longInsert(ctx, env, w, s, text, nil, true)
+	if long == nil {
+		return false, nil
+	}
+	plan, err := long.bind(nil)
+	out.entry = long.entry
+	out.Plan, err = db.hint(env, s.Hint, long.shape, plan, err)
+	return true, err
+}
+
+// prepareRows is queryRows for a Parse message.
+func (db *DB) prepareRows(ctx context.Context, p *Prepared, w *workspace, s *sqlparse.Shape, paramTypes []uint32) (done bool) {
+	long := db.longInsert(ctx, &p.env, w, s, p.text, paramTypes, false)
+	if long == nil {
+		return false
+	}
+	p.hint, p.insert, p.shape, p.entry = s.Hint, long.keep(), long.shape, long.entry
+	return true
 }
 
 // longInsert plans an INSERT of several rows; nil if it must be parsed whole.
@@ -252,12 +319,11 @@ func (l *longInsert) bind(params Params) (Plan, error) {
 	plan.Tier, plan.Limit, plan.Key = 1, -1, sh.key
 	shards := make([]int, len(l.values))
 	used := make(shardSet, sh.shards)
-	var row []source
+	var row rowSources
 	for i := range l.values {
 		form := l.forms[i]
 		p := &form.inserts[0]
-		row = l.sources(&b, i, row[:0])
-		n, err := form.assignShard(&b, p.table, p.columns, row)
+		n, err := form.assignShard(&b, p.table, p.columns, row.read(l, &b, i))
 		if err != nil {
 			return Plan{}, err
 		}
@@ -287,22 +353,32 @@ func (l *longInsert) bind(params Params) (Plan, error) {
 	return l.cut(plan, shards, used, nil), nil
 }
 
-// sources appends where the key's values in a row come from, literals among those of b.
-func (l *longInsert) sources(b *binding, i int, row []source) []source {
-	b.literals = b.literals[:0]
-	values, form := l.values[i], l.forms[i].inserts[0].rows[0]
-	for k := range values {
-		s := form[k]
-		if values[k].index >= 0 {
-			s.index = values[k].index
-		}
-		if s.kind == sourceLiteral {
-			s.index = len(b.literals)
-			b.literals = append(b.literals, values[k].literal)
-		}
-		row = append(row, s)
+// rowSources says where the key's values in a row come from. Most rows have the form of the one before them.
+type rowSources struct {
+	form *shape
+	row  []source
+}
+
+// read returns those of row i, valid until the next call. Literals are among those of b.
+func (r *rowSources) read(l *longInsert, b *binding, i int) []source {
+	form := l.forms[i].inserts[0].rows[0]
+	if r.form != l.forms[i] {
+		r.form, r.row = l.forms[i], append(r.row[:0], form...)
 	}
-	return row
+	b.literals = b.literals[:0]
+	for k, v := range l.values[i] {
+		s := &r.row[k]
+		switch {
+		case s.kind == sourceLiteral:
+			s.index = len(b.literals)
+			b.literals = append(b.literals, v.literal)
+		case v.index >= 0:
+			s.index = v.index
+		default:
+			s.index = form[k].index
+		}
+	}
+	return r.row
 }
 
 // draw has the ids of a row's form drawn. What is added to rows is the same for all of them.

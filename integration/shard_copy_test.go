@@ -68,3 +68,35 @@ func TestWhatFollowsACopyIsRouted(t *testing.T) {
 		})
 	}
 }
+
+// A COPY FROM STDIN among other statements took the shard's server down with it, and was said to be the shard's fault.
+func TestACopyAmongOtherStatementsIsRefused(t *testing.T) {
+	t.Parallel()
+	s := startShop(t, 2, "", "")
+	c := startRaw(t, s.Port, "shop", "app")
+	const refused = "E(SERROR; C0A000; MCOPY FROM STDIN on a sharded database has to be a query of its own;"
+	pid := c.say("Q /* shard=a */ SELECT pg_backend_pid()")
+	for _, test := range []struct {
+		messages []string
+		answers  string
+	}{
+		{[]string{"Q SELECT 1; COPY settings FROM STDIN; SELECT 2"}, "T(?column?:23) D(1) C(SELECT 1) "},
+		{[]string{"Q INSERT INTO settings VALUES ('a', '1'); COPY settings FROM STDIN", "d b\t2\\n", "c"}, "C(INSERT 0 1) "},
+		{[]string{"P - INSERT INTO settings VALUES ('a', '1')", "B - -", "E -", "P - COPY settings FROM STDIN", "B - -", "E -", "S"}, "1 2 C(INSERT 0 1) 1 2 "},
+	} {
+		if got := c.say(test.messages...); !strings.HasPrefix(got, test.answers+refused) || !strings.HasSuffix(got, "Z(I)") {
+			t.Errorf("%s: %s", test.messages, got)
+		}
+		if got := c.say("Q SELECT count(*) FROM settings"); got != "T(count:20) D(0) C(SELECT 1) Z(I)" {
+			t.Errorf("%s, then: %s", test.messages, got)
+		}
+	}
+	if got := c.say("Q /* shard=a */ SELECT pg_backend_pid()"); got != pid {
+		t.Errorf("the server was lost: %s, then %s", pid, got)
+	}
+	// One that goes out is no problem, with all its rows.
+	c.say("Q INSERT INTO settings VALUES ('a', '1'), ('b', '2')")
+	if got := c.say("Q SELECT 1; COPY settings TO STDOUT; SELECT 2"); got != `T(?column?:23) D(1) C(SELECT 1) H(0,2) d(a	1\n) d(b	2\n) c C(COPY 2) T(?column?:23) D(2) C(SELECT 1) Z(I)` {
+		t.Error(got)
+	}
+}

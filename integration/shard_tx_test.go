@@ -310,3 +310,29 @@ func TestDecisionsThatAreCarriedOutAreRemoved(t *testing.T) {
 	}
 	s.atRest(t)
 }
+
+// A COMMIT in a pipeline whose other statements are for a shard that was not yet in the transaction went to that shard alone: the client was
+// told COMMIT, and what it had written was rolled back.
+func TestACommitInAPipelineForAnotherShardCommits(t *testing.T) {
+	t.Parallel()
+	s := startShop(t, 3, "", "")
+	c := startRaw(t, s.Port, "shop", "app")
+	for i := range 10 {
+		c.say(fmt.Sprintf("Q INSERT INTO customers (id, name) VALUES (%d, 'before')", i))
+	}
+	for i := range 10 {
+		for _, end := range []string{"COMMIT", "ROLLBACK"} {
+			other := (i + 1) % 10
+			c.say("Q BEGIN")
+			c.say(fmt.Sprintf("Q UPDATE customers SET name = '%s' WHERE id = %d", end, i))
+			got := c.say("P - "+end, "B - -", "E -", fmt.Sprintf("P - SELECT id FROM customers WHERE id = %d", other), "B - -", "E -", "S")
+			if want := fmt.Sprintf("1 2 C(%s) 1 2 D(%d) C(SELECT 1) Z(I)", end, other); got != want {
+				t.Errorf("%s and customer %d: got %s, want %s", end, other, got, want)
+			}
+			got = c.say(fmt.Sprintf("Q SELECT name FROM customers WHERE id = %d", i))
+			if want := "T(name:25) D(COMMIT) C(SELECT 1) Z(I)"; got != want {
+				t.Errorf("after %s of customer %d: %s, want %s", end, i, got, want)
+			}
+		}
+	}
+}

@@ -159,7 +159,7 @@ func (f *fan) lost(l *leg, err error) {
 func (f *fan) drive(l *leg, msg []byte) error {
 	s := l.srv
 	s.tx = 0 // not known before it answers
-	l.asked = false
+	l.asked, l.synced = false, msg[0] != 'Q'
 	if f.asks {
 		msg = appendQuery(msg, queryXID)
 	}
@@ -369,23 +369,50 @@ func (f *fan) message(l *leg, msg []byte) error {
 		if l == f.legs[0] {
 			f.send(msg)
 		}
+	case 'G':
+		return f.giveUpCopy(l)
 	case 'H':
 		if !f.copying {
 			f.copying = true
 			f.send(msg)
 		}
 	case 'd':
-		if f.merger == nil || f.failed != nil {
-			break
+		switch {
+		case f.failed != nil:
+			return nil
+		case f.merger == nil: // of one shard alone
+			f.send(msg)
+			return nil
 		}
 		return f.merger.Feed(slices.Index(f.legs, l), msg[headerLen:], f.copyData)
 	case 't':
 		f.params = append([]byte(nil), msg[headerLen:]...)
-	case 'A', 'I', 'n', 's', '1', '2', '3', 'c':
+	case 'c':
+		if f.merger == nil {
+			f.send(msg)
+		}
+	case 'A', 'I', 'n', 's', '1', '2', '3':
 	default:
 		return fmt.Errorf("%w: message %q", errOutOfStep, msg[0])
 	}
 	return nil
+}
+
+// giveUpCopy ends a COPY FROM STDIN that has begun among other statements, where nobody sends its data. In the extended protocol it has swallowed
+// the Sync. The caller holds mu.
+func (f *fan) giveUpCopy(l *leg) error {
+	if f.failed == nil {
+		e := &Error{
+			Severity: "ERROR", Code: "0A000", Message: "COPY FROM STDIN on a sharded database has to be a query of its own",
+			Detail: "It was sent among others, in one text or up to one Sync.", Hint: "Send it as a simple query of its own, as psql and drivers' COPY functions do.",
+		}
+		f.failed = &failure{leg: l, msg: e.message(), err: e}
+	}
+	end := appendMessage(nil, 'f', []byte("nobody sends its data\x00"))
+	if l.synced {
+		end = append(end, 'S', 0, 0, 0, 4)
+	}
+	return l.srv.conn.writeAll(end)
 }
 
 // splitTag takes the count off a command tag: "UPDATE 3" is "UPDATE" and 3, "INSERT 0 3" is "INSERT 0" and 3.

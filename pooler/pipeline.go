@@ -163,7 +163,7 @@ func (u *pipeline) parse(body []byte) error {
 		return c.inFailure(err)
 	}
 	if c.router.tx.failed {
-		if plan, err := prep.Plan(nil); err != nil || !endsFailure(&plan) {
+		if plan, err := prep.Plan(nil); err != nil || !passesFailure(&plan) && plan.Control != shard.Empty {
 			return errFailedTransaction()
 		}
 	}
@@ -240,7 +240,7 @@ func (u *pipeline) bind(b []byte) error {
 	if err != nil {
 		return c.inFailure(err)
 	}
-	if r.tx.failed && !endsFailure(&plan) {
+	if r.tx.failed && !passesFailure(&plan) {
 		return errFailedTransaction()
 	}
 	if plan.Kind == shard.NextID {

@@ -40,6 +40,7 @@ type leg struct {
 	wrote    bool
 	xid      string // the transaction's number there, once it is asked for
 	asked    bool   // it was asked for behind the last statement
+	synced   bool   // that was sent in the extended protocol, with Sync
 	tag      string // what it has answered to PREPARE TRANSACTION
 	decision string // the decision of a two-phase commit that it is to forget
 	// copying: it reads CopyData, and cannot be asked anything. What a COPY over shards may need was asked before.
@@ -178,8 +179,8 @@ func (tx *shardTx) savepoint(name string) int {
 	return -1
 }
 
-// endsFailure reports whether a failed transaction lets p through.
-func endsFailure(p *shard.Plan) bool {
+// passesFailure reports whether a failed transaction lets p through.
+func passesFailure(p *shard.Plan) bool {
 	if p.Kind != shard.Command {
 		return false
 	}

@@ -53,7 +53,7 @@ func (t *turn) forward(at int, p *shard.Plan) error {
 func (t *turn) carryOut(p *shard.Plan) error {
 	c := t.c
 	tx := &c.router.tx
-	if tx.failed && !endsFailure(p) {
+	if tx.failed && !passesFailure(p) && p.Control != shard.Empty {
 		return t.fail(errFailedTransaction())
 	}
 	if p.Kind == shard.NextID {

@@ -262,8 +262,13 @@ func (c *client) joins(at int, p *shard.Plan) (int, bool) {
 				return at, false
 			}
 		}
-		// What several shards, or none yet, have to hear is said to each.
-		return at, len(tx.legs) == 1 && (at < 0 || at == tx.legs[0].shard) || !tx.open
+		switch {
+		case !tx.open:
+			return at, true
+		case len(tx.legs) != 1: // what several shards, or none yet, have to hear is said to each
+			return at, false
+		}
+		return tx.legs[0].shard, at < 0 || at == tx.legs[0].shard
 	}
 	return at, false
 }

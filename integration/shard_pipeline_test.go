@@ -1,0 +1,204 @@
+package integration
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestPipelinesOnShardsAreLikeThoseOnOneServer has clients say random things without waiting for answers, in packets that begin and end anywhere, to a
+// sharded database and to one PostgreSQL behind the same pgdrover. Every answer has to be the same, message by message.
+func TestPipelinesOnShardsAreLikeThoseOnOneServer(t *testing.T) {
+	t.Parallel()
+	s := startShop(t, 3, "", "")
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	end := time.Now().Add(4 * time.Second)
+	t.Run("clients", func(t *testing.T) {
+		for id := range 4 {
+			t.Run(fmt.Sprint(id), func(t *testing.T) {
+				t.Parallel()
+				g := &pipelineScript{rnd: rand.New(rand.NewPCG(seed, uint64(id))), id: id}
+				one, shop := startRaw(t, s.Port, "one", "app"), startRaw(t, s.Port, "shop", "app")
+				scripts := 0
+				for ; time.Now().Before(end) && !t.Failed(); scripts++ {
+					messages := g.next()
+					closing := fmt.Sprintf("end %d of %d", scripts, id)
+					messages = append(messages, "S", "Q ROLLBACK", "Q SELECT '"+closing+"' AS x")
+					cuts := g.rnd.Uint64()
+					want := g.exchange(one, messages, closing, cuts)
+					if got := g.exchange(shop, messages, closing, cuts); got != want {
+						t.Errorf("script %d:\n%s\ngot        %s\nPostgreSQL %s", scripts, strings.Join(messages, "\n"), got, want)
+					}
+				}
+				t.Logf("%d scripts", scripts)
+			})
+		}
+	})
+	if t.Failed() {
+		return
+	}
+	const all = "SELECT coalesce(string_agg(id || ' ' || name, E'\\n'), '') FROM customers"
+	got := strings.Split(strings.Join(s.onShards(t, all), "\n"), "\n")
+	want := strings.Split(s.pg.MustValue(t, "one", all), "\n")
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("the shards have %d customers, one PostgreSQL has %d, and they differ", len(got), len(want))
+	}
+}
+
+// errorText is an error, of which the code has to be the same: a shard counts the lines of a COPY, and the rows of an INSERT, that it has itself.
+var errorText = regexp.MustCompile(`E\(S[A-Z]+; C(\w+);[^()]*(?:\([^()]*\)[^()]*)*\)`)
+
+// parameterStatus comes before the command's tag, not behind it, where several shards are told.
+var parameterStatus = regexp.MustCompile(`S\(\w+=\w*\) `)
+
+// pipelineScript makes up what one client says. Its customers are its own, and so are its settings.
+type pipelineScript struct {
+	rnd *rand.Rand
+	id  int
+	n   int
+}
+
+// exchange says the messages in packets that the cuts decide on, and returns the answers up to that to the closing query.
+func (g *pipelineScript) exchange(c *rawClient, messages []string, closing string, cuts uint64) string {
+	rnd := rand.New(rand.NewPCG(cuts, 0))
+	var packet []byte
+	for i, m := range messages {
+		packet = append(packet, encode(c.tb, m)...)
+		switch {
+		case i == len(messages)-1, rnd.IntN(3) == 0:
+			c.write(packet)
+			packet = packet[:0]
+		case rnd.IntN(8) == 0: // in the middle of a message
+			n := rnd.IntN(len(packet))
+			c.write(packet[:n])
+			packet = append(packet[:0], packet[n:]...)
+		}
+	}
+	var out []string
+	for {
+		got := c.until("Z")
+		out = append(out, got)
+		if strings.Contains(got, "D("+closing+")") || strings.HasSuffix(got, "EOF") || strings.HasSuffix(got, "TIMEOUT") {
+			return errorText.ReplaceAllString(parameterStatus.ReplaceAllString(strings.Join(out, " "), ""), "E($1)")
+		}
+	}
+}
+
+// next is one script: some units, and perhaps a transaction block around some of them.
+func (g *pipelineScript) next() []string {
+	var out []string
+	for range 1 + g.rnd.IntN(6) {
+		switch g.rnd.IntN(16) {
+		case 12:
+			out = append(out, "Q "+[]string{"SAVEPOINT s", "ROLLBACK TO s", "RELEASE s", "SAVEPOINT s; ROLLBACK TO s"}[g.rnd.IntN(4)])
+		case 13:
+			out = append(out, "Q "+[]string{"SELEC", "SHOW application_name", ""}[g.rnd.IntN(3)])
+		case 15:
+			out = append(out, fmt.Sprintf("P - SELECT g FROM generate_series(1, 3) g, customers WHERE id = %d", g.key()), "B p -", "DP p", "E p 1", "E p 1", "CP p", "S")
+		case 14:
+			out = append(out, fmt.Sprintf("Q SET %sapplication_name = 'n%d'", []string{"", "LOCAL "}[g.rnd.IntN(2)], g.rnd.IntN(3)))
+		case 0:
+			out = append(out, "Q BEGIN")
+		case 1:
+			out = append(out, "Q "+[]string{"COMMIT", "ROLLBACK"}[g.rnd.IntN(2)])
+		case 2:
+			out = append(out, g.copyIn()...)
+		case 3:
+			out = append(out, fmt.Sprintf("Q %s; %s", g.statement(), g.statement()))
+		case 4, 5, 6:
+			out = append(out, g.extended()...)
+		default:
+			out = append(out, "Q "+g.statement())
+		}
+	}
+	return out
+}
+
+func (g *pipelineScript) key() int { return 1000*g.id + g.rnd.IntN(20) }
+
+// statement is one that shards answer as one server does.
+func (g *pipelineScript) statement() string {
+	g.n++
+	switch g.rnd.IntN(12) {
+	case 0:
+		return fmt.Sprintf("INSERT INTO customers (id, name) VALUES (%d, 'n%d') ON CONFLICT (id) DO UPDATE SET name = excluded.name", g.key(), g.n)
+	case 1:
+		a := g.key()
+		return fmt.Sprintf("INSERT INTO customers (id, name) VALUES (%d, 'n%d'), (%d, 'm%[2]d')", a, g.n, a+1)
+	case 2:
+		return fmt.Sprintf("UPDATE customers SET name = 'u%d' WHERE id = %d RETURNING name", g.n, g.key())
+	case 3:
+		return fmt.Sprintf("DELETE FROM customers WHERE id IN (%d, %d)", g.key(), g.key())
+	case 4:
+		return fmt.Sprintf("INSERT INTO settings VALUES ('c%d.%d', '%d') ON CONFLICT (name) DO NOTHING", g.id, g.rnd.IntN(20), g.n)
+	case 5:
+		return fmt.Sprintf("SELECT count(*) FROM settings WHERE name LIKE 'c%d.%%'", g.id)
+	case 6:
+		return fmt.Sprintf("COPY (SELECT name FROM customers WHERE id = %d) TO STDOUT", g.key())
+	case 7:
+		return fmt.Sprintf("SELECT 1 / (id - id) FROM customers WHERE id = %d", g.key())
+	case 8:
+		return fmt.Sprintf("SELECT repeat(name, %d) FROM customers WHERE id = %d", 1+g.rnd.IntN(20_000), g.key())
+	}
+	return fmt.Sprintf("SELECT id, name FROM customers WHERE id = %d", g.key())
+}
+
+// extended is some statements up to a Sync.
+func (g *pipelineScript) extended() []string {
+	var out []string
+	n := 1 + g.rnd.IntN(3)
+	for i := range n {
+		switch g.rnd.IntN(6) {
+		case 0:
+			out = append(out, "P - SELECT name FROM customers WHERE id = $1", fmt.Sprintf("B - - %d", g.key()))
+		case 1:
+			name := fmt.Sprintf("s%d", g.rnd.IntN(3))
+			out = append(out, "CS "+name, "P "+name+" UPDATE customers SET name = $2 WHERE id = $1", fmt.Sprintf("B - %s %d|v%d", name, g.key(), g.n))
+		case 2:
+			out = append(out, "P - "+[]string{"", "SELEC", "ROLLBACK", "COMMIT", "BEGIN", "SAVEPOINT s", "ROLLBACK TO s", "SHOW application_name"}[g.rnd.IntN(8)], "B - -")
+		default:
+			out = append(out, "P - "+g.statement(), "B - -")
+		}
+		if g.rnd.IntN(2) == 0 {
+			out = append(out, "DP -")
+		}
+		out = append(out, "E -")
+		if i == n-1 && g.rnd.IntN(4) == 0 { // behind it, a statement for another shard would be refused
+			out = append(out, "H")
+		}
+	}
+	return append(out, "S")
+}
+
+// copyIn is a COPY FROM STDIN to one shard or to several, which may fail.
+func (g *pipelineScript) copyIn() []string {
+	text := "COPY settings FROM STDIN"
+	row := func() string { g.n++; return fmt.Sprintf("d c%d.x%d\t1\\n", g.id, g.n) }
+	extended := g.rnd.IntN(2) == 0
+	if !extended && g.rnd.IntN(2) == 0 { // over several shards it is refused in the extended protocol
+		text = "COPY customers (id, name) FROM STDIN"
+		row = func() string { return fmt.Sprintf("d %d\tc\\n", g.key()) } // there may be one
+	}
+	out := []string{"Q " + text}
+	if extended {
+		out = []string{"P - " + text, "B - -", "E -", []string{"H", "S"}[g.rnd.IntN(2)]}
+	}
+	for range g.rnd.IntN(3) {
+		out = append(out, row())
+	}
+	if g.rnd.IntN(4) == 0 {
+		out = append(out, "d too\tmany\tcolumns\\n")
+	}
+	out = append(out, []string{"c", "c", "c", "f no more"}[g.rnd.IntN(4)])
+	if extended {
+		out = append(out, "S")
+	}
+	return out
+}

@@ -28,7 +28,7 @@ func TestPipelinesOnShardsAreLikeThoseOnOneServer(t *testing.T) {
 				for ; time.Now().Before(end) && !t.Failed(); scripts++ {
 					messages := g.next()
 					closing := fmt.Sprintf("end %d of %d", scripts, id)
-					messages = append(messages, "S", "Q ROLLBACK", "Q SELECT '"+closing+"' AS x")
+					messages = append(messages, "S", "Q ROLLBACK", "Q SHOW application_name", "Q SELECT '"+closing+"' AS x")
 					cuts := g.rnd.Uint64()
 					want := g.exchange(one, messages, closing, cuts)
 					if got := g.exchange(shop, messages, closing, cuts); got != want {

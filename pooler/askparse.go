@@ -38,7 +38,7 @@ func (c *client) askParse(err error, body string) error {
 		}()
 	}
 	msg := append(appendParseBody(nil, "", body), 'S', 0, 0, 0, 4)
-	said := c.srv.exchangeIn(c.srv.tx, msg, syncTimeout, nil)
+	said := c.askLinked(c.srv.tx, msg, nil)
 	var se *connect.ServerError
 	switch {
 	case errors.As(said, &se):

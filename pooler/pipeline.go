@@ -371,7 +371,7 @@ func (c *client) askShard(at int, writes bool, msg []byte, each func(typ byte, b
 			c.letGo(l)
 		}()
 	}
-	err := c.srv.exchangeIn(tx, msg, syncTimeout, each)
+	err := c.askLinked(tx, msg, each)
 	var se *connect.ServerError
 	if err != nil && !errors.As(err, &se) {
 		c.srv.dead.Store(true)

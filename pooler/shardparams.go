@@ -97,6 +97,29 @@ func (c *client) settleParameters(legs []*leg) error {
 	return clientWrite(c.conn.writeAll(out))
 }
 
+// askLinked has the linked server answer a message of ours that may fail for the client's reasons. The transaction that fails takes back at once what it has
+// set, so the session follows what the server reports meanwhile.
+func (c *client) askLinked(tx byte, msg []byte, each func(typ byte, body []byte) error) error {
+	s := c.srv
+	before := s.session.all
+	err := s.exchangeIn(tx, msg, syncTimeout, each)
+	if s.session.all == before {
+		return err
+	}
+	var out []byte
+	for _, p := range envParams(s.session.all) {
+		if v, ok := envGet(before, p.name); !ok || v != p.value {
+			c.session.set(p.name, p.value)
+			c.noteParameter(p.name, p.value)
+			out = appendParameterStatus(out, p.name, p.value)
+		}
+	}
+	if werr := c.toClient(out); werr != nil {
+		return werr
+	}
+	return err
+}
+
 // overlaid are the parameters that plans depend on and that are not reported.
 var overlaid = [...]string{"search_path", "role", "session_authorization"}
 

@@ -56,7 +56,7 @@ func TestPipelinesOnShardsAreLikeThoseOnOneServer(t *testing.T) {
 var errorText = regexp.MustCompile(`E\(S[A-Z]+; C(\w+);[^()]*(?:\([^()]*\)[^()]*)*\)`)
 
 // parameterStatus comes before the command's tag, not behind it, where several shards are told.
-var parameterStatus = regexp.MustCompile(`S\(\w+=\w*\) `)
+var parameterStatus = regexp.MustCompile(`S\(\w+=[^()]*\) `)
 
 // pipelineScript makes up what one client says. Its customers are its own, and so are its settings.
 type pipelineScript struct {
@@ -126,7 +126,28 @@ func (g *pipelineScript) key() int { return 1000*g.id + g.rnd.IntN(20) }
 // statement is one that shards answer as one server does.
 func (g *pipelineScript) statement() string {
 	g.n++
-	switch g.rnd.IntN(12) {
+	switch g.rnd.IntN(22) {
+	case 12:
+		return fmt.Sprintf("UPDATE customers SET name = 'w%d' WHERE id IN (%d, %d)", g.n, g.key(), g.key())
+	case 13:
+		return fmt.Sprintf("INSERT INTO countries VALUES ('%d.%d', 'x') ON CONFLICT (code) DO UPDATE SET name = countries.name || '%d'", g.id, g.rnd.IntN(5), g.rnd.IntN(10))
+	case 14:
+		return fmt.Sprintf("SELECT name FROM countries WHERE code = '%d.%d'", g.id, g.rnd.IntN(5))
+	case 15:
+		return fmt.Sprintf("SELECT name FROM customers WHERE id = %d FOR UPDATE", g.key())
+	case 16:
+		a := g.key()
+		return fmt.Sprintf("INSERT INTO customers (id, name) VALUES (%d, 'r%d'), (%d, 's%[2]d') ON CONFLICT (id) DO UPDATE SET name = excluded.name RETURNING id, name", a, g.n, a+1)
+	case 17:
+		return []string{"SHOW search_path", "SHOW transaction_isolation", "SHOW DateStyle", "SET search_path = public, pg_catalog", "SET DateStyle = 'German'", "SET DateStyle = 'ISO, MDY'", "SHOW application_name", "SELECT date '2020-01-02'"}[g.rnd.IntN(8)]
+	case 18:
+		return []string{"SELECT 7", "SELECT current_setting('transaction_isolation')", "SELECT 1", "VALUES (1), (2)", "SELECT current_user"}[g.rnd.IntN(5)]
+	case 19:
+		return fmt.Sprintf("UPDATE customers SET id = %d WHERE id = %d", g.key(), g.key())
+	case 20:
+		return fmt.Sprintf("INSERT INTO orders (customer_id, id, note) VALUES (%d, %d, 'o')", g.key(), g.n)
+	case 21:
+		return fmt.Sprintf("SELECT c.name, o.note FROM customers c JOIN orders o ON o.customer_id = c.id WHERE c.id = %d ORDER BY o.id", g.key())
 	case 0:
 		return fmt.Sprintf("INSERT INTO customers (id, name) VALUES (%d, 'n%d') ON CONFLICT (id) DO UPDATE SET name = excluded.name", g.key(), g.n)
 	case 1:

@@ -1,6 +1,8 @@
 package shard
 
 import (
+	"strings"
+
 	"pgdrover/internal/sqlparse"
 
 	pg "github.com/pganalyze/pg_query_go/v5"
@@ -39,7 +41,7 @@ func (a *analysis) limitPart(n *pg.Node, s *source, at, end *int) bool {
 		if s.kind == sourceNull {
 			return true
 		}
-		if s.kind != sourceLiteral && s.kind != sourceFixed || s.str || s.negative || s.class != sqlparse.ClassInt4 && s.class != sqlparse.ClassInt8 {
+		if s.kind != sourceLiteral && s.kind != sourceFixed || s.str || s.negative || strings.HasPrefix(s.text, "-") || s.class != sqlparse.ClassInt4 && s.class != sqlparse.ClassInt8 {
 			return false
 		}
 	case *pg.Node_ParamRef:

@@ -93,14 +93,6 @@ func (g *pipelineScript) next() []string {
 	var out []string
 	for range 1 + g.rnd.IntN(6) {
 		switch g.rnd.IntN(16) {
-		case 12:
-			out = append(out, "Q "+[]string{"SAVEPOINT s", "ROLLBACK TO s", "RELEASE s", "SAVEPOINT s; ROLLBACK TO s"}[g.rnd.IntN(4)])
-		case 13:
-			out = append(out, "Q "+[]string{"SELEC", "SHOW application_name", ""}[g.rnd.IntN(3)])
-		case 15:
-			out = append(out, fmt.Sprintf("P - SELECT g FROM generate_series(1, 3) g, customers WHERE id = %d", g.key()), "B p -", "DP p", "E p 1", "E p 1", "CP p", "S")
-		case 14:
-			out = append(out, fmt.Sprintf("Q SET %sapplication_name = 'n%d'", []string{"", "LOCAL "}[g.rnd.IntN(2)], g.rnd.IntN(3)))
 		case 0:
 			out = append(out, "Q BEGIN")
 		case 1:
@@ -111,6 +103,14 @@ func (g *pipelineScript) next() []string {
 			out = append(out, fmt.Sprintf("Q %s; %s", g.statement(), g.statement()))
 		case 4, 5, 6:
 			out = append(out, g.extended()...)
+		case 12:
+			out = append(out, "Q "+[]string{"SAVEPOINT s", "ROLLBACK TO s", "RELEASE s", "SAVEPOINT s; ROLLBACK TO s"}[g.rnd.IntN(4)])
+		case 13:
+			out = append(out, "Q "+[]string{"SELEC", "SHOW application_name", ""}[g.rnd.IntN(3)])
+		case 14:
+			out = append(out, fmt.Sprintf("Q SET %sapplication_name = 'n%d'", []string{"", "LOCAL "}[g.rnd.IntN(2)], g.rnd.IntN(3)))
+		case 15:
+			out = append(out, fmt.Sprintf("P - SELECT g FROM generate_series(1, 3) g, customers WHERE id = %d", g.key()), "B p -", "DP p", "E p 1", "E p 1", "CP p", "S")
 		default:
 			out = append(out, "Q "+g.statement())
 		}
@@ -124,6 +124,25 @@ func (g *pipelineScript) key() int { return 1000*g.id + g.rnd.IntN(20) }
 func (g *pipelineScript) statement() string {
 	g.n++
 	switch g.rnd.IntN(22) {
+	case 0:
+		return fmt.Sprintf("INSERT INTO customers (id, name) VALUES (%d, 'n%d') ON CONFLICT (id) DO UPDATE SET name = excluded.name", g.key(), g.n)
+	case 1:
+		a := g.key()
+		return fmt.Sprintf("INSERT INTO customers (id, name) VALUES (%d, 'n%d'), (%d, 'm%[2]d')", a, g.n, a+1)
+	case 2:
+		return fmt.Sprintf("UPDATE customers SET name = 'u%d' WHERE id = %d RETURNING name", g.n, g.key())
+	case 3:
+		return fmt.Sprintf("DELETE FROM customers WHERE id IN (%d, %d)", g.key(), g.key())
+	case 4:
+		return fmt.Sprintf("INSERT INTO settings VALUES ('c%d.%d', '%d') ON CONFLICT (name) DO NOTHING", g.id, g.rnd.IntN(20), g.n)
+	case 5:
+		return fmt.Sprintf("SELECT count(*) FROM settings WHERE name LIKE 'c%d.%%'", g.id)
+	case 6:
+		return fmt.Sprintf("COPY (SELECT name FROM customers WHERE id = %d) TO STDOUT", g.key())
+	case 7:
+		return fmt.Sprintf("SELECT 1 / (id - id) FROM customers WHERE id = %d", g.key())
+	case 8:
+		return fmt.Sprintf("SELECT repeat(name, %d) FROM customers WHERE id = %d", 1+g.rnd.IntN(20_000), g.key())
 	case 12:
 		return fmt.Sprintf("UPDATE customers SET name = 'w%d' WHERE id IN (%d, %d)", g.n, g.key(), g.key())
 	case 13:
@@ -145,25 +164,6 @@ func (g *pipelineScript) statement() string {
 		return fmt.Sprintf("INSERT INTO orders (customer_id, id, note) VALUES (%d, %d, 'o')", g.key(), g.n)
 	case 21:
 		return fmt.Sprintf("SELECT c.name, o.note FROM customers c JOIN orders o ON o.customer_id = c.id WHERE c.id = %d ORDER BY o.id", g.key())
-	case 0:
-		return fmt.Sprintf("INSERT INTO customers (id, name) VALUES (%d, 'n%d') ON CONFLICT (id) DO UPDATE SET name = excluded.name", g.key(), g.n)
-	case 1:
-		a := g.key()
-		return fmt.Sprintf("INSERT INTO customers (id, name) VALUES (%d, 'n%d'), (%d, 'm%[2]d')", a, g.n, a+1)
-	case 2:
-		return fmt.Sprintf("UPDATE customers SET name = 'u%d' WHERE id = %d RETURNING name", g.n, g.key())
-	case 3:
-		return fmt.Sprintf("DELETE FROM customers WHERE id IN (%d, %d)", g.key(), g.key())
-	case 4:
-		return fmt.Sprintf("INSERT INTO settings VALUES ('c%d.%d', '%d') ON CONFLICT (name) DO NOTHING", g.id, g.rnd.IntN(20), g.n)
-	case 5:
-		return fmt.Sprintf("SELECT count(*) FROM settings WHERE name LIKE 'c%d.%%'", g.id)
-	case 6:
-		return fmt.Sprintf("COPY (SELECT name FROM customers WHERE id = %d) TO STDOUT", g.key())
-	case 7:
-		return fmt.Sprintf("SELECT 1 / (id - id) FROM customers WHERE id = %d", g.key())
-	case 8:
-		return fmt.Sprintf("SELECT repeat(name, %d) FROM customers WHERE id = %d", 1+g.rnd.IntN(20_000), g.key())
 	}
 	return fmt.Sprintf("SELECT id, name FROM customers WHERE id = %d", g.key())
 }

@@ -85,8 +85,9 @@ func (c *client) settleParameters(legs []*leg) error {
 		c.session = s.session
 	}
 	var out []byte
-	for _, p := range envParams(c.session.all) {
-		if v, ok := envGet(before.all, p.name); (!ok || v != p.value) && len(legs) > 0 && legs[0].srv.reports(p.name) {
+	changed, _ := envDiff(before.all, c.session.all)
+	for _, p := range changed {
+		if len(legs) > 0 && legs[0].srv.reports(p.name) {
 			out = appendParameterStatus(out, p.name, p.value)
 			c.noteParameter(p.name, p.value)
 		}
@@ -107,12 +108,11 @@ func (c *client) askLinked(tx byte, msg []byte, each func(typ byte, body []byte)
 		return err
 	}
 	var out []byte
-	for _, p := range envParams(s.session.all) {
-		if v, ok := envGet(before, p.name); !ok || v != p.value {
-			c.session.set(p.name, p.value)
-			c.noteParameter(p.name, p.value)
-			out = appendParameterStatus(out, p.name, p.value)
-		}
+	changed, _ := envDiff(before, s.session.all)
+	for _, p := range changed {
+		c.session.set(p.name, p.value)
+		c.noteParameter(p.name, p.value)
+		out = appendParameterStatus(out, p.name, p.value)
 	}
 	if werr := c.toClient(out); werr != nil {
 		return werr

@@ -68,14 +68,12 @@ func TestAServerIsNotHeldByAClientThatDoesNotReadTheEnd(t *testing.T) {
 				t.Fatal(err)
 			}
 			whole := len(other.mem.got())
-			sent := 0
 			slow.mem.setRoom(append(test.rooms, whole-1)[0])
 			ended := make(chan error, 1)
 			go func() { ended <- slow.drive(ask) }()
 			for _, n := range test.rooms {
 				eventually(t, "the client has no room", func() bool { return len(slow.mem.got()) == n })
-				sent = n
-				slow.mem.setRoom(whole - 1 - sent)
+				slow.mem.setRoom(whole - 1 - n)
 			}
 			eventually(t, "the server is free", func() bool { return f.idle() == 1 && len(slow.mem.got()) == whole-1 })
 			within(t, func() {

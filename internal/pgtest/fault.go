@@ -29,6 +29,7 @@ type faults struct {
 	changed chan struct{} // guarded by mu; closed and replaced at every change
 	conduct [2]conduct    // guarded by mu; by Direction
 	reject  bool          // guarded by mu
+	cuts    int           // guarded by mu
 }
 
 // conduct is what happens to the bytes of one direction.
@@ -64,6 +65,12 @@ func (f *faults) rejects() bool {
 	return f.reject
 }
 
+func (f *faults) countCut() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.cuts++
+}
+
 // Latency delays every piece of data in a direction; 0 ends it.
 func (p *Proxy) Latency(d Direction, delay time.Duration) {
 	p.faults.change(func() { p.faults.conduct[d].latency = delay })
@@ -82,6 +89,13 @@ func (p *Proxy) CutAfter(d Direction, n int64, how Ending) {
 		c := &p.faults.conduct[d]
 		c.cutEpoch, c.cutAfter, c.cutHow = c.cutEpoch+1, n, how
 	})
+}
+
+// Cuts returns the number of connections that CutAfter has closed.
+func (p *Proxy) Cuts() int {
+	p.faults.mu.Lock()
+	defer p.faults.mu.Unlock()
+	return p.faults.cuts
 }
 
 // NoCut ends what CutAfter began, for both directions.

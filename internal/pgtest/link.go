@@ -64,6 +64,7 @@ func (l *link) pump(d Direction) {
 			}
 		case cutting && left == 0:
 			l.close(c.cutHow)
+			l.faults.countCut()
 			return
 		case len(pending) == 0 && ended:
 			_ = to.CloseWrite()

@@ -151,6 +151,12 @@ func TestProxyCutsAfterExactlySoManyBytes(t *testing.T) {
 	if err := firstRead(p); !errors.Is(err, syscall.ECONNRESET) {
 		t.Errorf("reset at byte 0: got %v, want %v", err, syscall.ECONNRESET)
 	}
+	Eventually(t, 10*time.Second, func() error {
+		if n := p.Cuts(); n != 3 {
+			return fmt.Errorf("%d connections were cut, want 3", n)
+		}
+		return nil
+	})
 }
 
 func TestProxyResetCutAndReject(t *testing.T) {

@@ -3,27 +3,39 @@ package integration
 import (
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 )
 
 // TestPipelinesOnShardsAreLikeThoseOnOneServer has clients say random things without waiting for answers, in packets that begin and end anywhere, to a
-// sharded database and to one PostgreSQL behind the same pgdrover. Every answer has to be the same, message by message.
+// sharded database and to one PostgreSQL behind the same pgdrover. Every answer has to be the same, message by message. COUNT is how many scripts each
+// client says, SEED repeats a run.
 func TestPipelinesOnShardsAreLikeThoseOnOneServer(t *testing.T) {
 	t.Parallel()
 	s := startShop(t, 3, "", "")
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
+	for _, db := range append(s.databases(), "one") {
+		s.pg.MustExec(t, db, "GRANT CREATE ON SCHEMA public TO app")
+	}
+	count, seed := 150, uint64(time.Now().UnixNano())
+	if n, err := strconv.Atoi(os.Getenv("COUNT")); err == nil {
+		count = n
+	}
+	if n, err := strconv.ParseUint(os.Getenv("SEED"), 10, 64); err == nil {
+		seed = n
+	}
+	t.Logf("SEED=%d", seed)
 	t.Run("clients", func(t *testing.T) {
 		for id := range 4 {
 			t.Run(fmt.Sprint(id), func(t *testing.T) {
 				t.Parallel()
 				g := &pipelineScript{rnd: rand.New(rand.NewPCG(seed, uint64(id))), id: id}
 				one, shop := startRaw(t, s.Port, "one", "app"), startRaw(t, s.Port, "shop", "app")
-				for scripts := 0; scripts < 150 && !t.Failed(); scripts++ {
+				for scripts := 0; scripts < count && !t.Failed(); scripts++ {
 					messages := g.next()
 					closing := fmt.Sprintf("end %d of %d", scripts, id)
 					messages = append(messages, "S", "Q ROLLBACK", "Q SHOW application_name", "Q SELECT '"+closing+"' AS x")
@@ -50,10 +62,26 @@ func TestPipelinesOnShardsAreLikeThoseOnOneServer(t *testing.T) {
 }
 
 // errorText is an error, of which the code has to be the same: a shard counts the lines of a COPY, and the rows of an INSERT, that it has itself.
-var errorText = regexp.MustCompile(`E\(S[A-Z]+; C(\w+);[^()]*(?:\([^()]*\)[^()]*)*\)`)
+// What has been answered to the messages that it is the error of does not count: a command that PostgreSQL looks at when it is executed is planned before.
+var errorText = regexp.MustCompile(`(?:(?:[123nt]|T\([^()]*\)) )*E\(S[A-Z]+; C(\w+);[^()]*(?:\([^()]*\)[^()]*)*\)`)
 
 // parameterStatus comes before the command's tag, not behind it, where several shards are told.
 var parameterStatus = regexp.MustCompile(`S\(\w+=[^()]*\) `)
+
+// anyOrder is rows of several shards, which are marked.
+var anyOrder = regexp.MustCompile(`(?:D\(any\|[^()]*\) ?)+`)
+
+// sortRows sorts such rows, so that those of one server may be compared with them.
+func sortRows(answers string) string {
+	return anyOrder.ReplaceAllStringFunc(answers, func(rows string) string {
+		list := strings.SplitAfter(strings.TrimSuffix(rows, " "), ") ")
+		for i := range list {
+			list[i] = strings.TrimSuffix(list[i], " ")
+		}
+		slices.Sort(list)
+		return strings.Join(list, " ") + " "
+	})
+}
 
 // pipelineScript makes up what one client says. Its customers are its own, and so are its settings.
 type pipelineScript struct {
@@ -83,7 +111,7 @@ func (g *pipelineScript) exchange(c *rawClient, messages []string, closing strin
 		got := c.until("Z")
 		out = append(out, got)
 		if strings.Contains(got, "D("+closing+")") || strings.HasSuffix(got, "EOF") || strings.HasSuffix(got, "TIMEOUT") {
-			return errorText.ReplaceAllString(parameterStatus.ReplaceAllString(strings.Join(out, " "), ""), "E($1)")
+			return sortRows(errorText.ReplaceAllString(parameterStatus.ReplaceAllString(strings.Join(out, " "), ""), "E($1)"))
 		}
 	}
 }
@@ -92,11 +120,11 @@ func (g *pipelineScript) exchange(c *rawClient, messages []string, closing strin
 func (g *pipelineScript) next() []string {
 	var out []string
 	for range 1 + g.rnd.IntN(6) {
-		switch g.rnd.IntN(16) {
+		switch g.rnd.IntN(20) {
 		case 0:
-			out = append(out, "Q BEGIN")
+			out = append(out, "Q "+g.one("BEGIN", "BEGIN", "BEGIN READ ONLY", "START TRANSACTION ISOLATION LEVEL READ COMMITTED"))
 		case 1:
-			out = append(out, "Q "+[]string{"COMMIT", "ROLLBACK"}[g.rnd.IntN(2)])
+			out = append(out, "Q "+g.one("COMMIT", "ROLLBACK", "COMMIT", "ROLLBACK", "COMMIT AND CHAIN", "ROLLBACK AND CHAIN"))
 		case 2:
 			out = append(out, g.copyIn()...)
 		case 3:
@@ -104,13 +132,20 @@ func (g *pipelineScript) next() []string {
 		case 4, 5, 6:
 			out = append(out, g.extended()...)
 		case 12:
-			out = append(out, "Q "+[]string{"SAVEPOINT s", "ROLLBACK TO s", "RELEASE s", "SAVEPOINT s; ROLLBACK TO s"}[g.rnd.IntN(4)])
+			out = append(out, "Q "+g.one("SAVEPOINT s", "ROLLBACK TO s", "RELEASE s", "SAVEPOINT s; ROLLBACK TO s", "SAVEPOINT r", "ROLLBACK TO r", "RELEASE r"))
 		case 13:
-			out = append(out, "Q "+[]string{"SELEC", "SHOW application_name", ""}[g.rnd.IntN(3)])
+			out = append(out, "Q "+g.one("SELEC", "SHOW application_name", ""))
 		case 14:
-			out = append(out, fmt.Sprintf("Q SET %sapplication_name = 'n%d'", []string{"", "LOCAL "}[g.rnd.IntN(2)], g.rnd.IntN(3)))
+			out = append(out, fmt.Sprintf("Q SET %sapplication_name = 'n%d'", g.one("", "LOCAL "), g.rnd.IntN(3)))
 		case 15:
 			out = append(out, fmt.Sprintf("P - SELECT g FROM generate_series(1, 3) g, customers WHERE id = %d", g.key()), "B p -", "DP p", "E p 1", "E p 1", "CP p", "S")
+		case 16: // a portal over several shards
+			out = append(out, fmt.Sprintf("P - SELECT 'x' FROM generate_series(1, %d) g, customers WHERE id IN (%d, %d, %d)", 1+g.rnd.IntN(3), g.key(), g.key(), g.key()),
+				"B p -", g.one("DP p", "DS -", "CP q"), g.one("E p", "CP p"), g.one("CP p", "E p"), "S")
+		case 17:
+			out = append(out, fmt.Sprintf("Q %s; %s; %s; %s", g.one("BEGIN", "COMMIT", "SAVEPOINT s"), g.statement(), g.statement(), g.one("COMMIT", "ROLLBACK", "ROLLBACK TO s", "BEGIN")))
+		case 18:
+			out = append(out, "Q "+g.session())
 		default:
 			out = append(out, "Q "+g.statement())
 		}
@@ -118,12 +153,27 @@ func (g *pipelineScript) next() []string {
 	return out
 }
 
+// one is one of some texts.
+func (g *pipelineScript) one(texts ...string) string { return texts[g.rnd.IntN(len(texts))] }
+
+// session is a command about the session or the transaction.
+func (g *pipelineScript) session() string {
+	return g.one("RESET ALL", "DISCARD ALL", "DISCARD PLANS", "DEALLOCATE ALL", "RESET application_name", "RESET search_path", "SET search_path = nowhere", "SET LOCAL search_path = nowhere",
+		"BEGIN; SET TRANSACTION READ ONLY", "SET TRANSACTION ISOLATION LEVEL READ COMMITTED", "SET LOCAL statement_timeout = '1min'", "SHOW statement_timeout", "SET ROLE app", "RESET ROLE",
+		"SET SESSION CHARACTERISTICS AS TRANSACTION READ WRITE", "SET nonsense = 1", "SET TIME ZONE 'Asia/Tokyo'", "SHOW TimeZone",
+		fmt.Sprintf("DECLARE c CURSOR FOR SELECT g, name FROM generate_series(1, 5) g, customers WHERE id = %d", g.key()), "FETCH 2 FROM c", "FETCH c", "MOVE c", "CLOSE c", "CLOSE ALL",
+		fmt.Sprintf("SELECT pg_advisory_xact_lock(%d)", g.id), fmt.Sprintf("SELECT pg_try_advisory_xact_lock(%d)", g.id),
+		fmt.Sprintf("CREATE TABLE t%d (id bigint PRIMARY KEY, name text)", g.id), fmt.Sprintf("CREATE TABLE IF NOT EXISTS t%d (id bigint PRIMARY KEY, name text)", g.id),
+		fmt.Sprintf("DROP TABLE IF EXISTS t%d", g.id), fmt.Sprintf("INSERT INTO t%d VALUES (%d, 'x')", g.id, g.n), fmt.Sprintf("SELECT count(*) FROM t%d", g.id),
+		fmt.Sprintf("ALTER TABLE t%d ADD COLUMN IF NOT EXISTS more int", g.id), fmt.Sprintf("CREATE INDEX ON t%d (name)", g.id), fmt.Sprintf("TRUNCATE t%d", g.id))
+}
+
 func (g *pipelineScript) key() int { return 1000*g.id + g.rnd.IntN(20) }
 
 // statement is one that shards answer as one server does.
 func (g *pipelineScript) statement() string {
 	g.n++
-	switch g.rnd.IntN(22) {
+	switch g.rnd.IntN(32) {
 	case 0:
 		return fmt.Sprintf("INSERT INTO customers (id, name) VALUES (%d, 'n%d') ON CONFLICT (id) DO UPDATE SET name = excluded.name", g.key(), g.n)
 	case 1:
@@ -155,13 +205,31 @@ func (g *pipelineScript) statement() string {
 		a := g.key()
 		return fmt.Sprintf("INSERT INTO customers (id, name) VALUES (%d, 'r%d'), (%d, 's%[2]d') ON CONFLICT (id) DO UPDATE SET name = excluded.name RETURNING id, name", a, g.n, a+1)
 	case 17:
-		return []string{"SHOW search_path", "SHOW transaction_isolation", "SHOW DateStyle", "SET search_path = public, pg_catalog", "SET DateStyle = 'German'", "SET DateStyle = 'ISO, MDY'", "SHOW application_name", "SELECT date '2020-01-02'"}[g.rnd.IntN(8)]
+		return g.one("SHOW search_path", "SHOW transaction_isolation", "SHOW DateStyle", "SET search_path = public, pg_catalog", "SET DateStyle = 'German'", "SET DateStyle = 'ISO, MDY'", "SHOW application_name", "SELECT date '2020-01-02'")
 	case 18:
-		return []string{"SELECT 7", "SELECT current_setting('transaction_isolation')", "SELECT 1", "VALUES (1), (2)", "SELECT current_user"}[g.rnd.IntN(5)]
+		return g.one("SELECT 7", "SELECT current_setting('transaction_isolation')", "SELECT 1", "VALUES (1), (2)", "SELECT current_user")
 	case 19:
 		return fmt.Sprintf("UPDATE customers SET id = %d WHERE id = %d", g.key(), g.key())
 	case 20:
 		return fmt.Sprintf("INSERT INTO orders (customer_id, id, note) VALUES (%d, %d, 'o')", g.key(), g.n)
+	case 22:
+		return fmt.Sprintf("SELECT 'any', id, name FROM customers WHERE id IN (%d, %d, %d)", g.key(), g.key(), g.key())
+	case 23:
+		return fmt.Sprintf("DELETE FROM customers WHERE id IN (%d, %d) RETURNING 'any', id", g.key(), g.key())
+	case 24:
+		return fmt.Sprintf("UPDATE customers SET name = name || 'y' WHERE id IN (%d, %d) RETURNING 'any', name", g.key(), g.key())
+	case 25:
+		return fmt.Sprintf("SELECT 'any', id, g, repeat('z', %d) FROM customers, generate_series(1, %d) g WHERE id IN (%d, %d)", g.rnd.IntN(3000), 1+g.rnd.IntN(50), g.key(), g.key())
+	case 26:
+		return fmt.Sprintf("SELECT 'x' FROM customers WHERE id BETWEEN %d AND %d LIMIT %d", g.key(), g.key(), g.rnd.IntN(5))
+	case 27:
+		return fmt.Sprintf("WITH a AS (SELECT id, name FROM customers WHERE id = %d) SELECT name, count(*) OVER () FROM a UNION ALL SELECT 'k', 1", g.key())
+	case 28:
+		return fmt.Sprintf("INSERT INTO order_items SELECT customer_id, id, %d, note FROM orders WHERE customer_id = %d", g.n, g.key())
+	case 29:
+		return fmt.Sprintf("UPDATE customers SET name = 1 / (id - %d) WHERE id IN (%d, %[1]d)", g.key(), g.key())
+	case 30:
+		return g.session()
 	case 21:
 		return fmt.Sprintf("SELECT c.name, o.note FROM customers c JOIN orders o ON o.customer_id = c.id WHERE c.id = %d ORDER BY o.id", g.key())
 	}
@@ -173,21 +241,35 @@ func (g *pipelineScript) extended() []string {
 	var out []string
 	n := 1 + g.rnd.IntN(3)
 	for i := range n {
-		switch g.rnd.IntN(6) {
+		switch g.rnd.IntN(9) {
+		case 6:
+			name := fmt.Sprintf("m%d", g.rnd.IntN(3))
+			out = append(out, "CS "+name, "P "+name+" SELECT 'any', id, name FROM customers WHERE id = ANY($1)", fmt.Sprintf("B - %s {%d,%d,%d}", name, g.key(), g.key(), g.key()))
+		case 7: // one that an earlier unit may have prepared
+			out = append(out, fmt.Sprintf("B - m%d {%d}", g.rnd.IntN(3), g.key()))
+		case 8:
+			out = append(out, fmt.Sprintf("B - s%d %d|w%d", g.rnd.IntN(3), g.key(), g.n))
 		case 0:
 			out = append(out, "P - SELECT name FROM customers WHERE id = $1", fmt.Sprintf("B - - %d", g.key()))
 		case 1:
 			name := fmt.Sprintf("s%d", g.rnd.IntN(3))
 			out = append(out, "CS "+name, "P "+name+" UPDATE customers SET name = $2 WHERE id = $1", fmt.Sprintf("B - %s %d|v%d", name, g.key(), g.n))
 		case 2:
-			out = append(out, "P - "+[]string{"", "SELEC", "ROLLBACK", "COMMIT", "BEGIN", "SAVEPOINT s", "ROLLBACK TO s", "SHOW application_name"}[g.rnd.IntN(8)], "B - -")
+			out = append(out, "P - "+g.one("", "SELEC", "ROLLBACK", "COMMIT", "BEGIN", "SAVEPOINT s", "ROLLBACK TO s", "SHOW application_name"), "B - -")
 		default:
-			out = append(out, "P - "+g.statement(), "B - -")
+			text := g.statement()
+			for strings.Contains(text, "search_path") { // behind it, in one packet, a known text is not parsed again: docs/pooling.md
+				text = g.statement()
+			}
+			out = append(out, "P - "+text, "B - -")
 		}
 		if g.rnd.IntN(2) == 0 {
 			out = append(out, "DP -")
 		}
 		out = append(out, "E -")
+		if g.rnd.IntN(8) == 0 {
+			out = append(out, "E -")
+		}
 		if i == n-1 && g.rnd.IntN(4) == 0 { // behind it, a statement for another shard would be refused
 			out = append(out, "H")
 		}
@@ -206,7 +288,7 @@ func (g *pipelineScript) copyIn() []string {
 	}
 	out := []string{"Q " + text}
 	if extended {
-		out = []string{"P - " + text, "B - -", "E -", []string{"H", "S"}[g.rnd.IntN(2)]}
+		out = []string{"P - " + text, "B - -", "E -", g.one("H", "S")}
 	}
 	for range g.rnd.IntN(3) {
 		out = append(out, row())
@@ -214,7 +296,7 @@ func (g *pipelineScript) copyIn() []string {
 	if g.rnd.IntN(4) == 0 {
 		out = append(out, "d too\tmany\tcolumns\\n")
 	}
-	out = append(out, []string{"c", "c", "c", "f no more"}[g.rnd.IntN(4)])
+	out = append(out, g.one("c", "c", "c", "f no more"))
 	if extended {
 		out = append(out, "S")
 	}

@@ -20,6 +20,7 @@ func (t *turn) control(p *shard.Plan) error {
 	case shard.Begin:
 		switch {
 		case tx.open:
+			return t.beginAgain(p)
 		case c.mode == config.PoolStatement:
 			return fatalError{errProtocol("transaction blocks not allowed in statement pooling mode")}
 		case c.srv != nil: // the session is held there
@@ -44,6 +45,10 @@ func (t *turn) control(p *shard.Plan) error {
 			})
 		}
 	case shard.Set:
+		if what := needsBlock(p); what != "" && tx.implicit && t.m.parse != nil { // what PostgreSQL says in a pipeline, and not in a text of several statements
+			e := &Error{Severity: "WARNING", Code: "25P01", Message: what + " can only be used in transaction blocks"}
+			t.unit.out = append(t.unit.out, e.message()...)
+		}
 		c.router.noteCustom(p.Name)
 		if name := c.restores(p); name != "" && tx.open {
 			return t.fail(&Error{
@@ -63,6 +68,19 @@ func (t *turn) control(p *shard.Plan) error {
 	return t.controlAll(p)
 }
 
+// needsBlock names the forms of SET that do nothing outside of a transaction block, "" for others.
+func needsBlock(p *shard.Plan) string {
+	switch {
+	case p.Local:
+		return "SET LOCAL"
+	case p.Name == "" && firstWords(p.Text, "SET", "CONSTRAINTS"):
+		return "SET CONSTRAINTS"
+	case strings.EqualFold(p.Name, "transaction"):
+		return "SET TRANSACTION"
+	}
+	return ""
+}
+
 // begin opens a transaction block on the shard that the session is held on.
 func (t *turn) begin(p *shard.Plan) error {
 	c := t.c
@@ -72,6 +90,20 @@ func (t *turn) begin(p *shard.Plan) error {
 	}
 	tx.open, tx.begin, tx.base = true, p.Text, c.session
 	return t.tag(beginTag(p.Text))
+}
+
+// beginAgain is BEGIN in a transaction block: a warning, and the modes that it names hold (PostgreSQL manual, "BEGIN").
+func (t *turn) beginAgain(p *shard.Plan) error {
+	if options := beginOptions(p.Text); options != "" {
+		if err := t.setTransaction(options); err != nil {
+			if t.unit != nil {
+				return err
+			}
+			return t.c.rejectRaw(t.stop, err)
+		}
+	}
+	e := &Error{Severity: "WARNING", Code: "25001", Message: "there is already a transaction in progress"}
+	return t.answer(appendTag(e.message(), beginTag(p.Text)))
 }
 
 // restores returns the name of a parameter that the client has connected with and that p resets, "" without one.
@@ -160,9 +192,6 @@ func (t *turn) controlAlone(p *shard.Plan) error {
 			tag = "ROLLBACK"
 			tx.failed = false
 		}
-	case shard.Begin:
-		e := &Error{Severity: "WARNING", Code: "25001", Message: "there is already a transaction in progress"}
-		return t.answer(appendTag(e.message(), beginTag(p.Text)))
 	default:
 		return t.forward(c.anyShard(), p)
 	}
@@ -185,6 +214,7 @@ func (t *turn) endBlock(p *shard.Plan) error {
 	switch {
 	case !tx.open: // the server warns
 		return t.forward(c.anyShard(), p)
+	case p.Chain && tx.sets: // what the next one begins with is found out
 	case t.unit == nil && len(tx.legs) == 1 && (commit || p.Control == shard.Rollback || c.failedThere()):
 		return t.forward(tx.legs[0].shard, p)
 	}
@@ -216,7 +246,7 @@ func (t *turn) endBlock(p *shard.Plan) error {
 		return c.rejectRaw(t.stop, err)
 	}
 	if p.Chain {
-		tx.open, tx.begin, tx.said, tx.base = true, next.begin, next.said, c.session
+		tx.open, tx.begin, tx.said, tx.chained, tx.base = true, next.begin, next.said, next.chained, c.session
 	}
 	return t.tag(tag)
 }

@@ -129,8 +129,12 @@ func (ci *copyIn) join(at int, writes bool) (l *copyLeg, response []byte, err er
 			return nil, nil, err
 		}
 	}
+	before := l.srv.session.all
 	response, err = l.srv.beginCopy(ci.query)
 	if err != nil {
+		if werr := c.follow(l.srv, before); werr != nil {
+			return nil, nil, werr
+		}
 		return nil, nil, err
 	}
 	l.copying = true
@@ -171,6 +175,10 @@ func (s *server) beginCopy(query []byte) (response []byte, err error) {
 					return err
 				}
 				failed = se
+			case 'S':
+				if name, value, ok := parseParameterStatus(body); ok {
+					s.reported(name, value)
+				}
 			case 'Z':
 				s.tx = body[0]
 				if failed == nil {
@@ -375,6 +383,7 @@ func (ci *copyIn) end(l *copyLeg, why string) (count int64, err error) {
 		msg = appendMessage(nil, 'c', nil)
 	}
 	l.copying = false
+	before := l.srv.session.all
 	err = l.srv.exchangeIn('T', msg, commitTimeout, func(typ byte, body []byte) error {
 		if typ == 'C' {
 			_, count, _ = splitTag(string(body[:len(body)-1]))
@@ -385,6 +394,9 @@ func (ci *copyIn) end(l *copyLeg, why string) (count int64, err error) {
 	if err != nil && !errors.As(err, &se) {
 		l.srv.dead.Store(true)
 		err = errShardGone(l.pool.key.shard, err)
+	}
+	if werr := ci.c.follow(l.srv, before); werr != nil {
+		err = werr
 	}
 	return count, err
 }

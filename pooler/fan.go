@@ -1,6 +1,7 @@
 package pooler
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -23,11 +24,12 @@ import (
 type fan struct {
 	c     *client
 	legs  []*leg
-	rows  bool  // rows are forwarded; otherwise left aside
-	limit int64 // how many are still to be sent; -1 = all
-	skip  int64 // how many are left out first
-	hide  bool  // no RowDescription: the client has it already, or has not asked for it
-	asks  bool  // queryXID is sent along behind the statement: its transaction ends with it
+	rows  bool     // rows are forwarded; otherwise left aside
+	limit int64    // how many are still to be sent; -1 = all
+	skip  int64    // how many are left out first
+	hide  bool     // no RowDescription: the client has it already, or has not asked for it
+	asks  bool     // queryXID is sent along behind the statement: its transaction ends with it
+	heard [][]byte // notices that the client has had from a shard that did the same before; one server gives them once
 
 	mu        sync.Mutex
 	described []byte           // the RowDescription that the client has, or would have
@@ -39,6 +41,7 @@ type fan struct {
 	copying   bool             // its CopyOutResponse was forwarded
 	affected  int64            // what the command tags say together
 	tag       string           // of the first shard, without its count
+	notices   [][]byte         // that were forwarded, up to maxHeard
 	failed    *failure
 	clientErr error
 	cancelled bool
@@ -47,6 +50,9 @@ type fan struct {
 	halted    atomic.Bool    // nobody waits for the answers any more
 	counted   bool           // the tags have counts
 }
+
+// maxHeard bounds the notices that are remembered.
+const maxHeard = 100
 
 // failure is the first error of a fan.
 type failure struct {
@@ -366,8 +372,11 @@ func (f *fan) message(l *leg, msg []byte) error {
 			}
 		}
 	case 'N':
-		if l == f.legs[0] {
+		if l == f.legs[0] && !slices.ContainsFunc(f.heard, func(b []byte) bool { return bytes.Equal(b, msg) }) {
 			f.send(msg)
+			if len(f.notices) < maxHeard {
+				f.notices = append(f.notices, slices.Clone(msg))
+			}
 		}
 	case 'G':
 		return f.giveUpCopy(l)

@@ -175,6 +175,7 @@ func (c *client) runPlan(p *shard.Plan, m *fanMessages) ([]byte, error) {
 	if err := f.error(); err != nil {
 		return nil, m.positioned(m.known(err, p.Parts[slices.Index(legs, f.failed.leg)].Text))
 	}
+	c.noteDDL(f.tag)
 	if f.merger != nil {
 		return f.endCopy()
 	}
@@ -188,6 +189,7 @@ func (c *client) runPlan(p *shard.Plan, m *fanMessages) ([]byte, error) {
 // do this meet there.
 func (c *client) runEverywhere(p *shard.Plan, m *fanMessages) ([]byte, error) {
 	var out []byte
+	var heard [][]byte
 	for i := range p.Parts {
 		one := *p
 		one.Parts = p.Parts[i : i+1]
@@ -200,7 +202,7 @@ func (c *client) runEverywhere(p *shard.Plan, m *fanMessages) ([]byte, error) {
 		if err != nil {
 			return nil, c.partly(p, i, err)
 		}
-		f := &fan{c: c, legs: legs, rows: i == 0, limit: -1, hide: m.parse != nil}
+		f := &fan{c: c, legs: legs, rows: i == 0, limit: -1, hide: m.parse != nil, heard: heard}
 		err = f.run(func(int) []byte { return m.of(&p.Parts[i]) })
 		c.disband(legs, err == nil && f.failed == nil)
 		if err != nil {
@@ -210,17 +212,22 @@ func (c *client) runEverywhere(p *shard.Plan, m *fanMessages) ([]byte, error) {
 			return nil, c.partly(p, i, m.positioned(err))
 		}
 		if i == 0 {
-			out = appendTag(nil, f.commandTag())
+			out, heard = appendTag(nil, f.commandTag()), f.notices
 		}
-		switch {
-		case !changesCatalog(f.tag):
-		case c.router.tx.open:
-			c.router.tx.ddl = true
-		default:
-			c.db.ddl.Add(1)
-		}
+		c.noteDDL(f.tag)
 	}
 	return out, nil
+}
+
+// noteDDL has plans made anew after a command with this tag: by this transaction at once, by others when it is over.
+func (c *client) noteDDL(tag string) {
+	switch {
+	case !changesCatalog(tag):
+	case c.router.tx.open:
+		c.router.tx.noteDDL()
+	default:
+		c.db.ddl.Add(1)
+	}
 }
 
 // partly says how far a statement came that cannot be rolled back, and how to go on.

@@ -202,6 +202,8 @@ func (l *leg) noteTag(tag string) {
 	case "DISCARD ALL":
 		l.srv.discarded()
 		l.srv.kept.dirty = true
+	case "DEALLOCATE ALL":
+		l.srv.deallocated()
 	}
 }
 

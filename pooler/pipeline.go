@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"pgdrover/internal/connect"
 	"pgdrover/shard"
@@ -162,10 +163,12 @@ func (u *pipeline) parse(body []byte) error {
 	if err != nil {
 		return c.inFailure(err)
 	}
-	if c.router.tx.failed {
-		if plan, err := prep.Plan(nil); err != nil || !passesFailure(&plan) && plan.Control != shard.Empty {
-			return errFailedTransaction()
-		}
+	plan, err := prep.Plan(&bindParams{})
+	if c.router.tx.failed && (err != nil || !passesFailure(&plan) && plan.Control != shard.Empty) {
+		return errFailedTransaction()
+	}
+	if e := ours(err); e != nil && e.Code == "42P01" && prep.Query() { // other errors may depend on the parameters
+		return e
 	}
 	if len(name) == 0 {
 		c.unnamed.parsed(c.unnamed.parse(rest, true))
@@ -228,6 +231,9 @@ func (u *pipeline) bind(b []byte) error {
 	if err != nil {
 		return err
 	}
+	if len(name) > 0 && r.portals[string(name)] != nil {
+		return &Error{Severity: "ERROR", Code: "42P03", Message: fmt.Sprintf("cursor %q already exists", name)}
+	}
 	r.inUnit = r.inUnit[:0]
 	prep, err := c.preparedFor(stName)
 	if err != nil {
@@ -250,7 +256,7 @@ func (u *pipeline) bind(b []byte) error {
 		}
 		plan = *drawn
 	}
-	r.setPortal(name, &portal{plan: plan, prep: prep, parse: slices.Clone(body), bind: slices.Clone(rest)})
+	r.setPortal(name, &portal{plan: plan, prep: prep, parse: slices.Clone(body), bind: slices.Clone(rest), seq: r.tx.seq})
 	u.out = append(u.out, '2', 0, 0, 0, 4)
 	return nil
 }
@@ -393,8 +399,16 @@ func (u *pipeline) execute(b []byte) error {
 		return errBroken('E')
 	}
 	po := c.router.portals[string(name)]
-	if po == nil || po.parse == nil {
+	switch {
+	case po == nil:
 		return errNoPortal(name)
+	case po.parse == nil:
+		return &Error{
+			Severity: "ERROR", Code: "0A000", Message: fmt.Sprintf("portal %q of an earlier pipeline cannot be used in one for several shards", name),
+			Hint: "Sync before and behind its Execute.",
+		}
+	case po.ended != "":
+		return u.again(name, po)
 	}
 	t := turn{c: c, unit: u, m: fanMessages{parse: po.parse, bind: po.bind, describe: po.late}}
 	po.late = false
@@ -410,13 +424,49 @@ func (u *pipeline) execute(b []byte) error {
 	defer func() { c.queryDone(now()) }()
 	switch {
 	case c.router.tx.open:
+		err = u.statement(&t, p)
 	case p.NoTx:
-		return t.carryOut(p)
+		err = t.carryOut(p)
 	case alone(p) && p.Writes && len(u.behind) == headerLen && u.behind[0] == 'S': // nothing else has to be atomic with it
 		defer c.doneTx()
-		return t.carryOut(p)
+		err = t.carryOut(p)
+	default:
+		err = u.statement(&t, p)
 	}
-	return u.statement(&t, p)
+	switch {
+	case err != nil:
+	case p.Control == shard.Commit || p.Control == shard.Rollback || p.Control == shard.Discard && p.NoTx:
+		clear(c.router.portals) // they end with their transaction
+	default:
+		po.ended = lastTag(u.out)
+	}
+	return err
+}
+
+// again executes a portal that has been executed to its end: nothing is left of its rows (PostgreSQL manual, "Extended Query": Execute).
+func (u *pipeline) again(name []byte, po *portal) error {
+	if !po.plan.Rows || po.plan.Kind == shard.CopyOut || strings.HasPrefix(po.ended, "COPY ") {
+		return &Error{Severity: "ERROR", Code: "55000", Message: fmt.Sprintf("portal %q cannot be run", name)}
+	}
+	tag := po.ended
+	if i := strings.LastIndexByte(tag, ' '); i >= 0 {
+		tag = tag[:i] + " 0"
+	}
+	u.out = appendTag(u.out, tag)
+	return nil
+}
+
+// lastTag is the command tag that answers end with, "" if they do not.
+func lastTag(answers []byte) string {
+	tag := ""
+	for len(answers) > 0 {
+		n := int(binary.BigEndian.Uint32(answers[1:])) + 1
+		if tag = ""; answers[0] == 'C' {
+			tag = string(bytes.TrimSuffix(answers[headerLen:n], []byte{0}))
+		}
+		answers = answers[n:]
+	}
+	return tag
 }
 
 func errNoPortal(name []byte) *Error {

@@ -551,8 +551,12 @@ func (c *client) forgetStatements() {
 	if !c.tracking {
 		return
 	}
-	c.srv.prepared.clear(c.p.stmts)
-	c.srv.nPrepared.Store(0)
+	c.srv.deallocated()
+	c.dropStatements()
+}
+
+// dropStatements forgets the client's named statements.
+func (c *client) dropStatements() {
 	for name := range c.stmts {
 		c.setStmt(name, nil)
 	}

@@ -301,7 +301,8 @@ func (c *client) routeQuery(stop int) error {
 	for i := range stmts {
 		plans[i] = stmts[i].Plan
 	}
-	if at, ok := c.together(plans); ok {
+	later := slices.ContainsFunc(stmts, func(s shard.Statement) bool { return s.Later })
+	if at, ok := c.together(plans); ok && !later {
 		return c.forwardTo(stop, at, plans...)
 	}
 	return c.runScript(stop, p, text, stmts)
@@ -337,7 +338,7 @@ func (c *client) together(plans []shard.Plan) (at int, ok bool) {
 	}
 	for i := range plans {
 		p := &plans[i]
-		if i+1 < len(plans) && p.Kind == shard.Command && changesMeaning(p) {
+		if i+1 < len(plans) && (changesMeaning(p) || p.Chain) {
 			return 0, false // what stands behind it has to be planned anew
 		}
 		switch p.Kind {
@@ -413,10 +414,13 @@ func writes(plans []shard.Plan) bool {
 // learn takes note of what the linked server has made of the unit that was forwarded last.
 func (c *client) learn() error {
 	r := c.router
+	tx := &r.tx
 	if len(r.unit) == 0 && !r.unsettled {
+		if tx.open && c.srv != nil && !c.unsynced {
+			tx.failed = tx.failed || c.srv.tx == 'E' // a statement or portal may have been missing
+		}
 		return nil
 	}
-	tx := &r.tx
 	status := byte('I')
 	if c.srv != nil {
 		status = c.srv.tx
@@ -428,11 +432,16 @@ func (c *client) learn() error {
 		r.note(p)
 		if p.Kind == shard.Command && (p.Control == shard.Commit || p.Control == shard.Rollback) {
 			rolledBack = p.Control == shard.Rollback
+			if p.Chain && tx.ddl { // the next one does not begin with endTx
+				c.db.ddl.Add(1)
+			}
 		}
 	}
 	committed := done == len(r.unit) && !rolledBack && !tx.failed
 	wrote := writes(r.unit)
-	tx.ddl = tx.ddl || c.db.ddl.Load() != r.ddl
+	if c.db.ddl.Load() != r.ddl {
+		tx.noteDDL()
+	}
 	r.unit = r.unit[:0]
 	r.unsettled = false
 	switch {

@@ -45,7 +45,7 @@ func (u *pipeline) script(text []byte, stmts []shard.Statement) error {
 		st := &stmts[i]
 		t := turn{c: c, unit: u, m: fanMessages{query: text[st.Start:st.End], chars: utf8.RuneCount(text[:st.Start])}}
 		plan := &st.Plan
-		if anew {
+		if anew || st.Later {
 			again, err := u.planAgain(&t.m)
 			if err != nil {
 				return err
@@ -55,7 +55,7 @@ func (u *pipeline) script(text []byte, stmts []shard.Statement) error {
 		if err := u.statement(&t, plan); err != nil {
 			return err
 		}
-		anew = anew || plan.Kind == shard.Command && (changesMeaning(plan) || plan.Control == shard.Rollback || plan.Control == shard.RollbackTo)
+		anew = anew || changesMeaning(plan) || plan.Kind == shard.Command && (plan.Control == shard.Rollback || plan.Control == shard.RollbackTo)
 	}
 	return nil
 }
@@ -100,12 +100,21 @@ func (u *pipeline) statement(t *turn, p *shard.Plan) error {
 			}
 		}
 	}
+	if tx.failed {
+		return t.carryOut(p) // which says so
+	}
+	if declares(p) && t.m.parse != nil && (!tx.open || tx.implicit) { // in a text of several statements it may be
+		return &Error{Severity: "ERROR", Code: "25P01", Message: "DECLARE CURSOR can only be used in transaction blocks"}
+	}
 	if p.NoTx {
 		return &Error{Severity: "ERROR", Code: "25001", Message: "this statement cannot run inside a transaction block, a pipeline or a text of several statements"}
 	}
 	u.own()
 	return t.carryOut(p)
 }
+
+// declares reports whether p is DECLARE CURSOR: of what one shard does only that has a name.
+func declares(p *shard.Plan) bool { return p.Kind == shard.Forward && p.Name != "" }
 
 // errNoBlock is the error for a savepoint in what is a transaction for other reasons than BEGIN.
 func errNoBlock(what shard.Control) *Error {
@@ -115,22 +124,36 @@ func errNoBlock(what shard.Control) *Error {
 
 // adopt makes the implicit transaction of what came before the block that BEGIN opens.
 func (u *pipeline) adopt(t *turn, p *shard.Plan) error {
-	c := u.c
-	tx := &c.router.tx
+	tx := &u.c.router.tx
 	if options := beginOptions(p.Text); options != "" && len(tx.legs) > 0 {
-		if err := u.flush(); err != nil {
+		if err := t.setTransaction(options); err != nil {
 			return err
 		}
-		set := shard.Plan{Kind: shard.Command, Control: shard.Set, Name: "transaction", Text: "SET TRANSACTION " + options, Limit: -1}
-		own := *t
-		own.m = fanMessages{query: []byte(set.Text)}
-		if err := own.control(&set); err != nil {
-			return err
-		}
-		u.out = u.out[:0] // nobody has asked for it
 	}
 	tx.implicit, tx.begin = false, p.Text
 	return t.tag(beginTag(p.Text))
+}
+
+// setTransaction gives the block that is open other modes, on the shards that have joined and on those that will.
+func (t *turn) setTransaction(options string) error {
+	c := t.c
+	set := shard.Plan{Kind: shard.Gather, Control: shard.Set, Name: "transaction", Text: "SET TRANSACTION " + options, Limit: -1}
+	for _, l := range c.router.tx.legs {
+		set.Parts = append(set.Parts, shard.Part{Shard: l.shard})
+	}
+	if len(set.Parts) > 0 {
+		if t.unit != nil {
+			if err := t.unit.flush(); err != nil {
+				return err
+			}
+		}
+		if _, err := c.runPlan(&set, &fanMessages{query: []byte(set.Text)}); err != nil {
+			return err
+		}
+	}
+	set.Kind = shard.Command
+	c.router.note(&set)
+	return nil
 }
 
 // beginOptions returns the transaction modes of BEGIN or START TRANSACTION.

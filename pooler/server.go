@@ -88,10 +88,15 @@ func (s *server) reported(name, value string) {
 	}
 }
 
-// discarded is called after DISCARD ALL.
-func (s *server) discarded() {
+// deallocated notes DEALLOCATE ALL.
+func (s *server) deallocated() {
 	s.prepared.clear(s.pool.p.stmts)
 	s.nPrepared.Store(0)
+}
+
+// discarded is called after DISCARD ALL.
+func (s *server) discarded() {
+	s.deallocated()
 	// What is reported has come as ParameterStatus; the rest is back to its default.
 	s.session = newSession(envKeep(s.session.all, func(n string) bool { _, ok := envGet(s.base, n); return ok }))
 }
@@ -162,6 +167,9 @@ func (s *server) exchange(msg []byte, timeout time.Duration, each func(typ byte,
 	return s.exchangeIn('I', msg, timeout, each)
 }
 
+// maxAnswer bounds a message of an answer to a question of ours. The longest is the definition of something in the catalogs.
+const maxAnswer = 64 << 20
+
 // exchangeIn is exchange for a server that must have the transaction status tx afterwards.
 func (s *server) exchangeIn(tx byte, msg []byte, timeout time.Duration, each func(typ byte, body []byte) error) error {
 	var failed error
@@ -171,25 +179,30 @@ func (s *server) exchangeIn(tx byte, msg []byte, timeout time.Duration, each fun
 		if _, err := nc.Write(msg); err != nil {
 			return err
 		}
-		buf := s.pool.p.bufs.get()
-		defer s.pool.p.bufs.put(buf)
+		pooled := s.pool.p.bufs.get()
+		defer s.pool.p.bufs.put(pooled)
+		buf := pooled[:]
 		r, w := 0, 0
 		c := s.link.Load()
 		parked := c != nil && c.srv != s
 		// The beginning of a message may have been read with the last answer.
 		if parked {
 			c = nil
-			w = copy(buf[:], s.kept.in)
+			w = copy(buf, s.kept.in)
 			s.kept.in = nil
 		} else if c != nil {
-			w = copy(buf[:], c.sin.bytes())
+			w = copy(buf, c.sin.bytes())
 			c.sin.r += w
 		}
 		for {
 			if w-r >= headerLen {
 				n := int(binary.BigEndian.Uint32(buf[r+1:])) + 1
-				if n < headerLen || n > len(buf) {
+				if n < headerLen || n > maxAnswer {
 					return fmt.Errorf("%w: message %q with %d bytes", errOutOfStep, buf[r], n)
+				}
+				if n > len(buf) {
+					buf = append(make([]byte, 0, n), buf[r:w]...)[:n]
+					r, w = 0, w-r
 				}
 				if w-r >= n {
 					typ, body := buf[r], buf[r+headerLen:r+n]
@@ -204,6 +217,8 @@ func (s *server) exchangeIn(tx byte, msg []byte, timeout time.Duration, each fun
 						case r == w:
 						case parked:
 							s.kept.in = append([]byte(nil), buf[r:w]...)
+						case w-r > len(c.sin.room()):
+							return fmt.Errorf("%w: %d bytes behind ReadyForQuery", errOutOfStep, w-r)
 						default:
 							c.sin.took(copy(c.sin.room(), buf[r:w]), false)
 						}
@@ -230,7 +245,7 @@ func (s *server) exchangeIn(tx byte, msg []byte, timeout time.Duration, each fun
 				}
 			}
 			if r > 0 {
-				w = copy(buf[:], buf[r:w])
+				w = copy(buf, buf[r:w])
 				r = 0
 			}
 			n, err := nc.Read(buf[w:])

@@ -21,6 +21,7 @@ func (c *client) endTx(committed bool) {
 	if tx.over != nil {
 		c.router.known = false
 	}
+	c.router.dropPortals()
 	tx.end()
 }
 

@@ -85,10 +85,16 @@ func (d *database) shardNames() []string {
 // loadTimeout bounds how long reading the catalogs of one shard may take.
 const loadTimeout = 30 * time.Second
 
-// plannerFor returns the planner for the database as it is now. Inside a transaction block it stays what it was.
+// plannerFor returns the planner for the database as it is now. Inside a transaction block it stays what it was, but for what the transaction
+// has changed itself.
 func (c *client) plannerFor(sh *sharding) (*planner, error) {
 	p := sh.planner.Load()
+	tx := &c.router.tx
 	switch {
+	case tx.open && tx.unread && !tx.failed:
+		return c.readWithin(sh)
+	case tx.open && tx.planner != nil:
+		return tx.planner, nil
 	case p == nil || p.ddl != c.db.ddl.Load() && !c.router.tx.open:
 		return c.p.readPlanner(c.db, sh, p, c.router.pools)
 	case p.missing && p.again.Load() < now():
@@ -116,15 +122,17 @@ func (p *Pooler) readPlanner(d *database, sh *sharding, old *planner, pools []*p
 		return was, nil
 	}
 	full := fillings{pools: pools, tables: sh.referenceTables(), sizes: make([][]int64, len(pools))}
-	var cats []catalog.Shard
+	cats := make([]*catalog.Catalog, len(pools))
+	errs := make([]error, len(pools))
+	var wg sync.WaitGroup
+	for i := range pools {
+		wg.Go(func() { cats[i], full.sizes[i], errs[i] = pools[i].ownCatalog(full.tables) })
+	}
+	wg.Wait()
 	var failed error
-	at := make([]int, len(sh.m.Shards())) // of each shard in cats
+	some := false
 	for i, name := range sh.m.Shards() {
-		var cat *catalog.Catalog
-		var err error
-		cat, full.sizes[i], err = pools[i].ownCatalog(full.tables)
-		if err != nil {
-			at[i] = -1
+		if err := errs[i]; err != nil {
 			if failed == nil {
 				failed = err
 			}
@@ -141,40 +149,54 @@ func (p *Pooler) readPlanner(d *database, sh *sharding, old *planner, pools []*p
 			delete(sh.down, name)
 			p.log.Info().Str("database", d.name).Str("shard", name).Msg("the catalogs of the shard can be read again")
 		}
-		at[i] = len(cats)
-		cats = append(cats, catalog.Shard{Name: name, Catalog: cat})
+		some = true
 	}
-	if len(cats) == 0 {
+	if !some {
 		return nil, failed
 	}
-	conf := d.conf.Load()
-	cat := catalog.Combine(func(n catalog.Name) int {
-		if i := home(sh.m, n); i >= 0 {
-			return at[i]
-		}
-		return -1
-	}, cats[0].Catalog, cats[1:]...)
-	pl := &planner{ddl: ddl, missing: failed != nil, pools: pools}
 	var known []catalog.Problem
+	var empty []catalog.Difference
 	if was == nil {
-		pl.empty = full.empty(nil)
+		empty = full.empty(nil)
 	} else {
-		known, pl.empty = was.problems, full.empty(was.empty)
+		known, empty = was.problems, full.empty(was.empty)
 	}
-	cat.Differences = append(cat.Differences, pl.empty...)
-	problems := catalog.Check(cat, listed(sh.m), func(n catalog.Name) (catalog.Placement, bool) { return placement(sh.m, conf, n) }, conf.Waive)
-	for _, pr := range problems {
+	pl := sh.newPlanner(d.conf.Load(), cats, empty)
+	for _, pr := range pl.problems {
 		if slices.Contains(known, pr) {
 			continue
 		}
 		p.log.Warn().Str("database", d.name).Str("table", pr.Relation.String()).Str("check", pr.Code).Msg(pr.Message)
 	}
-	pl.DB, pl.problems, pl.unsure = shard.NewDB(sh.m, cat, sh.cache, conf.ShardLocal...), problems, full.unsure
-	pl.lacking = pl.unsure || slices.ContainsFunc(problems, func(pr catalog.Problem) bool { return pr.Code == catalog.ProblemEmpty })
+	pl.ddl, pl.missing, pl.pools, pl.unsure = ddl, failed != nil, pools, full.unsure
+	pl.lacking = pl.unsure || slices.ContainsFunc(pl.problems, func(pr catalog.Problem) bool { return pr.Code == catalog.ProblemEmpty })
 	pl.again.Store(now() + int64(catalogsAgain))
-	pl.Refuse(problems)
 	sh.planner.Store(pl)
 	return pl, nil
+}
+
+// newPlanner makes a planner of the catalogs of the shards, of which one that is not known is nil, and of the reference tables that lack rows.
+func (sh *sharding) newPlanner(conf *config.Database, cats []*catalog.Catalog, empty []catalog.Difference) *planner {
+	var known []catalog.Shard
+	at := make([]int, len(cats)) // of each shard in known
+	for i, name := range sh.m.Shards() {
+		at[i] = -1
+		if cats[i] != nil {
+			at[i] = len(known)
+			known = append(known, catalog.Shard{Name: name, Catalog: cats[i]})
+		}
+	}
+	cat := catalog.Combine(func(n catalog.Name) int {
+		if i := home(sh.m, n); i >= 0 {
+			return at[i]
+		}
+		return -1
+	}, known[0].Catalog, known[1:]...)
+	cat.Differences = append(cat.Differences, empty...)
+	problems := catalog.Check(cat, listed(sh.m), func(n catalog.Name) (catalog.Placement, bool) { return placement(sh.m, conf, n) }, conf.Waive)
+	pl := &planner{DB: shard.NewDB(sh.m, cat, sh.cache, conf.ShardLocal...), problems: problems, empty: empty}
+	pl.Refuse(problems)
+	return pl
 }
 
 func listed(m *shard.Map) []catalog.Name {

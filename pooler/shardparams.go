@@ -104,8 +104,16 @@ func (c *client) askLinked(tx byte, msg []byte, each func(typ byte, body []byte)
 	s := c.srv
 	before := s.session.all
 	err := s.exchangeIn(tx, msg, syncTimeout, each)
+	if werr := c.follow(s, before); werr != nil {
+		return werr
+	}
+	return err
+}
+
+// follow has the session take over what a server of its transaction has reported since before.
+func (c *client) follow(s *server, before env) error {
 	if s.session.all == before {
-		return err
+		return nil
 	}
 	var out []byte
 	changed, _ := envDiff(before, s.session.all)
@@ -114,10 +122,7 @@ func (c *client) askLinked(tx byte, msg []byte, each func(typ byte, body []byte)
 		c.noteParameter(p.name, p.value)
 		out = appendParameterStatus(out, p.name, p.value)
 	}
-	if werr := c.toClient(out); werr != nil {
-		return werr
-	}
-	return err
+	return c.toClient(out)
 }
 
 // overlaid are the parameters that plans depend on and that are not reported.

@@ -4,9 +4,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
+	"pgdrover/internal/catalog"
 	"pgdrover/internal/connect"
 	"pgdrover/shard"
 )
@@ -14,22 +16,27 @@ import (
 // shardTx is the transaction block of a session of a sharded database. A shard joins when it is first used; what has been said since BEGIN
 // that concerns every shard is said to it then.
 type shardTx struct {
-	open     bool
-	failed   bool
-	base     session    // the session's parameters before it, which a shard has when it joins
-	sets     bool       // a SET for the session is among what was said: what it did is to be found out when the transaction is over
-	stale    bool       // what plans depend on may have been changed by what was said
-	over     []param    // what that is now, where it is not reported
-	begin    string     // the BEGIN, with its options
-	said     []saying   // since then, in order
-	legs     []*leg     // the shards that have joined; the linked server is that of the current one
-	hint     shard.Hint // SET and SET LOCAL pgdrover.shard since BEGIN
-	hinted   bool
-	stays    *shard.Hint    // what the session's hint is if the transaction commits; nil = as it was
-	cursors  map[string]int // shards of the cursors that were declared
-	ddl      bool           // something was created, altered or dropped
-	implicit bool           // of our own making, for one statement or one pipeline
-	single   bool           // the statement that is carried out is all there will be
+	open      bool
+	failed    bool
+	base      session    // the session's parameters before it, which a shard has when it joins
+	sets      bool       // a SET for the session is among what was said: what it did is to be found out when the transaction is over
+	stale     bool       // what plans depend on may have been changed by what was said
+	over      []param    // what that is now, where it is not reported
+	begin     string     // the BEGIN, with its options
+	said      []saying   // since then, in order
+	seq       int        // of the last savepoint
+	chained   bool       // begin comes from the transaction before, AND CHAIN
+	legs      []*leg     // the shards that have joined; the linked server is that of the current one
+	hint      shard.Hint // SET and SET LOCAL pgdrover.shard since BEGIN
+	hinted    bool
+	stays     *shard.Hint        // what the session's hint is if the transaction commits; nil = as it was
+	cursors   map[string]int     // shards of the cursors that were declared
+	ddl       bool               // something was created, altered or dropped
+	unread    bool               // the planner does not know of it yet
+	planner   *planner           // what plans are made with since then; nil = the database's
+	elsewhere []*catalog.Catalog // of shards that had not joined when it was made, by shard
+	implicit  bool               // of our own making, for one statement or one pipeline
+	single    bool               // the statement that is carried out is all there will be
 }
 
 // leg is one shard's part of a transaction or of a statement.
@@ -53,6 +60,8 @@ type saying struct {
 	text      string
 	set       string // what SET is about
 	local     bool   // it ends with the transaction
+	seq       int    // counts the savepoints of the transaction
+	chained   bool   // it comes from the transaction before, AND CHAIN
 }
 
 // kept is what a session knows of a server of its own that is not linked, because another shard's is.
@@ -84,7 +93,7 @@ func (tx *shardTx) current() *leg { return tx.legs[len(tx.legs)-1] }
 // note keeps what later shards have to be told of a statement that was carried out.
 func (r *router) note(p *shard.Plan) {
 	tx := &r.tx
-	if p.Kind == shard.Forward && p.Name != "" {
+	if declares(p) {
 		if tx.cursors == nil {
 			tx.cursors = map[string]int{}
 		}
@@ -95,14 +104,18 @@ func (r *router) note(p *shard.Plan) {
 	}
 	switch p.Control {
 	case shard.Begin:
-		if tx.begin == "" {
+		if options := beginOptions(p.Text); tx.begin == "" {
 			tx.begin = p.Text
+		} else if options != "" {
+			tx.said = append(tx.said, saying{text: "SET TRANSACTION " + options, set: "transaction"})
 		}
 	case shard.Savepoint:
-		tx.said = append(tx.said, saying{savepoint: p.Name, text: p.Text})
+		tx.seq++
+		tx.said = append(tx.said, saying{savepoint: p.Name, text: p.Text, seq: tx.seq})
 	case shard.RollbackTo:
-		tx.stale = true
+		tx.stale, tx.unread = true, tx.ddl
 		if i := tx.savepoint(p.Name); i >= 0 {
+			maps.DeleteFunc(r.portals, func(_ string, po *portal) bool { return po.seq >= tx.said[i].seq })
 			tx.said = tx.said[:i+1]
 		}
 	case shard.Release:
@@ -123,9 +136,11 @@ func (r *router) note(p *shard.Plan) {
 	case shard.Discard:
 		tx.stale, tx.sets = true, true
 	case shard.Commit:
+		r.dropPortals()
 		tx.over, tx.stale, r.known = nil, p.Chain, false
 		tx.keepSaid(p.Chain, func(s *saying) bool { return !s.local })
 	case shard.Rollback:
+		r.dropPortals()
 		tx.over, tx.stale, r.known = nil, p.Chain, false
 		tx.keepSaid(p.Chain, func(s *saying) bool { return strings.EqualFold(s.set, "transaction") })
 	}
@@ -137,11 +152,23 @@ func (r *router) note(p *shard.Plan) {
 // keepSaid drops what was said when a transaction ends; one that follows AND CHAIN begins with the same characteristics, and goes on with what keep
 // accepts.
 func (tx *shardTx) keepSaid(chain bool, keep func(*saying) bool) {
-	if !chain {
+	savepoint := func(s saying) bool { return s.savepoint != "" }
+	switch {
+	case !chain:
 		tx.said, tx.begin = tx.said[:0], ""
 		return
+	case tx.failed && !slices.ContainsFunc(tx.said, savepoint): // PostgreSQL takes back what was said of the transaction itself when it fails
+		if !tx.chained {
+			tx.begin = "BEGIN"
+		}
+		tx.said = slices.DeleteFunc(tx.said, func(s saying) bool { return !s.chained })
+		return
 	}
-	tx.said = slices.DeleteFunc(tx.said, func(s saying) bool { return s.savepoint != "" || !keep(&s) })
+	tx.said = slices.DeleteFunc(tx.said, func(s saying) bool { return savepoint(s) || !keep(&s) })
+	for i := range tx.said {
+		tx.said[i].chained = true
+	}
+	tx.chained = true
 }
 
 // firstWords reports whether text begins with the words, which are in upper case.
@@ -160,6 +187,12 @@ func firstWords(text string, words ...string) bool {
 
 // changesMeaning reports whether p changes what a statement behind it means.
 func changesMeaning(p *shard.Plan) bool {
+	switch {
+	case p.DDL:
+		return true
+	case p.Kind != shard.Command:
+		return false
+	}
 	switch p.Control {
 	case shard.SetHint, shard.Discard:
 		return true

@@ -46,6 +46,9 @@ func (t *turn) forward(at int, p *shard.Plan) error {
 		return err
 	}
 	t.c.router.note(p)
+	if p.Control == shard.Deallocate && p.Name == "" || p.Control == shard.Discard && p.NoTx {
+		t.c.dropStatements()
+	}
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"slices"
 
 	"pgdrover/shard"
@@ -20,6 +21,7 @@ type extended struct {
 	again     *shard.Prepared // of the last Parse without a name, which had this body
 	againBody []byte
 	portals   map[string]*portal // that may be used by a later unit
+	changed   []namedPortal      // what portals were before the unit that is planned, in the order in which it names them
 	types     []uint32           // scratch
 	params    bindParams         // scratch
 	inUnit    []unitStmt         // scratch: statements of the unit under way
@@ -27,7 +29,12 @@ type extended struct {
 
 type unitStmt struct {
 	name []byte
-	prep *shard.Prepared
+	prep *shard.Prepared // nil of one that is missing
+}
+
+type namedPortal struct {
+	name   string
+	portal *portal // nil if there was none
 }
 
 // portal is what a Bind has made.
@@ -37,6 +44,8 @@ type portal struct {
 	parse []byte // text and parameter types of its statement
 	bind  []byte // of the Bind behind the names
 	late  bool   // it is described when it is executed
+	ended string // the command tag once it has been executed
+	seq   int    // of the savepoint before it
 }
 
 // routeUnit takes messages of the extended protocol to where they belong. Mostly that is one shard, which gets them as they are.
@@ -61,7 +70,7 @@ func (c *client) routeUnit(stop int) error {
 		fallthrough
 	case err != nil && (len(r.unit) == 0 && len(r.inUnit) == 0 && !shard.IsSyntax(err) || behind && !r.tx.open):
 		r.unit = r.unit[:0]
-		return c.reject(stop, err)
+		return c.reject(stop, c.inFailure(err))
 	case err == nil && alone:
 		plans := r.unit
 		if err := c.enter(at, writes(plans)); err != nil {
@@ -80,6 +89,10 @@ func (c *client) routeUnit(stop int) error {
 		return c.learn()
 	}
 	r.unit = r.unit[:0]
+	for _, was := range slices.Backward(r.changed) { // it begins anew
+		r.setPortal([]byte(was.name), was.portal)
+	}
+	r.changed = r.changed[:0]
 	u := pipeline{c: c, planner: p}
 	return u.run(stop)
 }
@@ -96,9 +109,9 @@ func (r *router) planWith(p *planner, env shard.Env) {
 func (c *client) planUnit(b []byte) (at int, alone bool, err error) {
 	r := c.router
 	tx := &r.tx
-	r.unit, r.inUnit, r.runs = r.unit[:0], r.inUnit[:0], r.runs[:0]
-	if len(r.portals) > 1 && !tx.open && !tx.implicit && c.srv == nil {
-		clear(r.portals) // portals end with their transaction
+	r.unit, r.inUnit, r.runs, r.changed = r.unit[:0], r.inUnit[:0], r.runs[:0], r.changed[:0]
+	if !tx.open && !tx.implicit && c.srv == nil {
+		r.dropPortals()
 	}
 	if tx.implicit || tx.failed && (len(tx.legs) != 1 || tx.legs[0].srv.tx != 'E') {
 		return 0, false, nil
@@ -145,6 +158,7 @@ func (c *client) planUnit(b []byte) (at int, alone bool, err error) {
 				return 0, false, perr
 			}
 			if prep == nil {
+				r.inUnit = append(r.inUnit, unitStmt{name: stName})
 				break // the server says that there is no such statement
 			}
 			if perr := r.params.parse(rest); perr != nil {
@@ -155,9 +169,12 @@ func (c *client) planUnit(b []byte) (at int, alone bool, err error) {
 				return 0, false, perr
 			}
 			last, have = portal{plan: plan, prep: prep}, true
-			anew = plan.Kind == shard.Command && changesMeaning(&plan)
+			anew = changesMeaning(&plan)
 			if len(name) > 0 {
-				r.setPortal(name, &portal{plan: plan, prep: prep})
+				if r.portals[string(name)] != nil {
+					return 0, false, nil // which one shard may not know
+				}
+				r.changePortal(name, &portal{plan: plan, prep: prep, seq: tx.seq})
 			}
 			if at, alone = c.joins(at, &plan); !alone {
 				return 0, false, nil
@@ -179,6 +196,10 @@ func (c *client) planUnit(b []byte) (at int, alone bool, err error) {
 				r.unit = append(r.unit, po.plan)
 				r.runs = append(r.runs, po.prep)
 			}
+		case 'C':
+			if len(body) > 2 && body[0] == 'P' {
+				r.changePortal(body[1:len(body)-1], nil)
+			}
 		case 'D':
 			if len(body) < 2 {
 				return 0, false, errBroken(msg[0])
@@ -189,6 +210,9 @@ func (c *client) planUnit(b []byte) (at int, alone bool, err error) {
 			prep, perr := c.preparedFor(bytes.TrimSuffix(body[1:], []byte{0}))
 			if perr != nil {
 				return 0, false, perr
+			}
+			if prep == nil {
+				r.inUnit = append(r.inUnit, unitStmt{name: bytes.TrimSuffix(body[1:], []byte{0})})
 			}
 			if prep != nil && prep.Control() == shard.ShowHint {
 				return 0, false, nil // no server knows it
@@ -261,6 +285,10 @@ func (c *client) joins(at int, p *shard.Plan) (int, bool) {
 			if tx.open && c.restores(p) != "" {
 				return at, false
 			}
+		case shard.Commit:
+			if p.Chain && tx.sets {
+				return at, false
+			}
 		}
 		switch {
 		case !tx.open:
@@ -323,7 +351,25 @@ func (r *router) keepUnnamed(last *portal) {
 	*po = *last
 }
 
+// dropPortals forgets the portals with a name, which end with their transaction. The place of the unnamed one is used again.
+func (r *router) dropPortals() {
+	if len(r.portals) > 0 {
+		maps.DeleteFunc(r.portals, func(name string, _ *portal) bool { return name != "" })
+	}
+}
+
+// changePortal is setPortal while a unit is planned.
+func (r *router) changePortal(name []byte, po *portal) {
+	r.changed = append(r.changed, namedPortal{string(name), r.portals[string(name)]})
+	r.setPortal(name, po)
+}
+
+// setPortal notes what a portal is, nil for none.
 func (r *router) setPortal(name []byte, po *portal) {
+	if po == nil {
+		delete(r.portals, string(name))
+		return
+	}
 	if r.portals == nil {
 		r.portals = map[string]*portal{}
 	}

@@ -76,7 +76,9 @@ type workspace struct {
 type Statement struct {
 	Start, End int // in bytes of the text
 	Plan       Plan
-	entry      *cacheEntry
+	// Later says that there is no plan, because the statement cannot be planned before those in front of it have run: see AppendQuery.
+	Later bool
+	entry *cacheEntry
 }
 
 // Ran notes that an execution of the statement took so long, for SHOW PLANS.
@@ -113,6 +115,9 @@ func (p *Prepared) Control() Control {
 	return ControlNone
 }
 
+// Query reports whether PostgreSQL looks at the tables of the statement when it parses it, as it does with queries and writes only.
+func (p *Prepared) Query() bool { return p.shape.query }
+
 // Home is a shard on which the statement can be described; -1 for any.
 func (p *Prepared) Home() int {
 	sh := p.shape
@@ -136,33 +141,45 @@ func (p *Prepared) Home() int {
 // Map returns the map.
 func (db *DB) Map() *Map { return db.m }
 
-// Query plans a simple query: one Statement for each statement of the text, in order. An empty text is one statement of its own. If one
-// statement is refused, so is the text: nothing of it has run. The error is an *Error, or that of ctx.
+// Query plans a simple query: one Statement for each statement of the text, in order. An empty text is one statement of its own. The error is
+// an *Error, or that of ctx.
 func (db *DB) Query(ctx context.Context, env Env, text []byte) ([]Statement, error) {
-	return db.AppendQuery(ctx, nil, env, text)
+	stmts, later, err := db.query(ctx, nil, env, text)
+	if later != nil {
+		return nil, later
+	}
+	return stmts, err
 }
 
-// AppendQuery is Query into a slice whose elements nobody uses any more.
+// AppendQuery is Query, into a slice whose elements nobody uses any more, for who carries the statements out one by one. If one of them is
+// refused, so is the text, and nothing of it has run; unless what stands before it may change that, or PostgreSQL would carry that out and
+// then raise the same error. From there on statements are planned later.
 func (db *DB) AppendQuery(ctx context.Context, out []Statement, env Env, text []byte) ([]Statement, error) {
+	stmts, _, err := db.query(ctx, out, env, text)
+	return stmts, err
+}
+
+// query is AppendQuery; later is the error of the first statement that is to be planned later.
+func (db *DB) query(ctx context.Context, out []Statement, env Env, text []byte) (stmts []Statement, later, err error) {
 	w := db.folders.Get().(*workspace)
 	defer db.folders.Put(w)
 	if s := w.manyRows(text, !env.StringsPlain); s != nil {
 		out = append(out[:0], Statement{Start: s.First, End: s.Last})
 		if done, err := db.queryRows(ctx, &env, w, s, text, &out[0]); err != nil {
-			return nil, err
+			return nil, nil, err
 		} else if done {
-			return out, nil
+			return out, nil, nil
 		}
 	}
 	f := w.folder
 	if err := f.Fold(text, !env.StringsPlain); err != nil {
-		return nil, syntaxError(err)
+		return nil, nil, syntaxError(err)
 	}
 	if len(f.Statements) == 0 {
-		return append(out[:0], Statement{End: len(text), Plan: Plan{Kind: Command, Control: Empty, Limit: -1}}), nil
+		return append(out[:0], Statement{End: len(text), Plan: Plan{Kind: Command, Control: Empty, Limit: -1}}), nil, nil
 	}
 	if f.AtomicBody && len(f.Statements) > 1 {
-		return nil, refuse(RefuseNode, "a BEGIN ATOMIC body together with other statements")
+		return nil, nil, refuse(RefuseNode, "a BEGIN ATOMIC body together with other statements")
 	}
 	if n := len(f.Statements); cap(out) < n {
 		out = make([]Statement, n)
@@ -170,14 +187,35 @@ func (db *DB) AppendQuery(ctx context.Context, out []Statement, env Env, text []
 		out = out[:n]
 		clear(out)
 	}
+	changed := false // what statements mean
 	for i := range f.Statements {
 		s := &f.Statements[i]
 		out[i].Start, out[i].End = s.First, s.Last
 		if err := db.queryOne(ctx, &env, w, s, text, &out[i]); err != nil {
-			return nil, err
+			switch refuses, ofText := judge(err); {
+			case ofText, later == nil && (i == 0 || refuses && !changed):
+				return nil, nil, err
+			case later == nil:
+				later = err
+			}
 		}
+		if later != nil {
+			out[i] = Statement{Start: s.First, End: s.Last, Later: true}
+			continue
+		}
+		p := &out[i].Plan
+		changed = changed || p.DDL || p.Kind == Command && (p.Control == Set || p.Control == SetHint || p.Control == Discard)
 	}
-	return out, nil
+	return out, later, nil
+}
+
+// judge says whether err is a refusal, rather than what PostgreSQL would say too, and whether it is about the whole text, which is parsed first.
+func judge(err error) (refuses, ofText bool) {
+	var own *Error
+	if !errors.As(err, &own) {
+		return false, true
+	}
+	return own.Code == codeNotSupported, IsSyntax(err)
 }
 
 // queryOne plans one statement of a simple query.
@@ -214,7 +252,7 @@ func (db *DB) unparsed(env *Env, s *sqlparse.Shape, err error, plan *Plan) error
 	if unknown.err == nil {
 		return err
 	}
-	unknown.plan.Writes, unknown.plan.Rows = true, true
+	unknown.plan.Writes, unknown.plan.Rows, unknown.plan.DDL = true, true, true
 	p, err := db.hint(env, s.Hint, unknown, unknown.plan, unknown.err)
 	*plan = p
 	return err

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -446,6 +447,39 @@ func BenchmarkInsertOfManyRows(b *testing.B) {
 	for b.Loop() {
 		if stmts, err := db.Query(b.Context(), plain, text); err != nil || len(stmts[0].Plan.Parts) != 4 {
 			b.Fatal(stmts, err)
+		}
+	}
+}
+
+func TestStatementsBehindAChangeArePlannedLater(t *testing.T) {
+	t.Parallel()
+	db := handmadeDB(t, 1<<20)
+	for _, c := range []struct {
+		sql   string
+		later []bool // of each statement; nil if the text is refused
+		code  string // of Query
+	}{
+		{"SELECT 1; SELECT 2", []bool{false, false}, ""},
+		{"CREATE TABLE made (a int); INSERT INTO made VALUES (1); SELECT 1", []bool{false, true, true}, codeUndefinedTable},
+		{"SET search_path = made; SELECT * FROM orders ORDER BY note", []bool{false, true}, codeNotSupported},
+		{"SELECT 1; SELECT * FROM missing; SELECT 2", []bool{false, true, true}, codeUndefinedTable}, // SELECT 1 is answered before
+		{"SELECT * FROM missing; SELECT 1", nil, codeUndefinedTable},
+		{"UPDATE orders SET note = 'a' WHERE customer_id = 1; SELECT * FROM orders ORDER BY note", nil, codeNotSupported},
+		{"CREATE TABLE made (a int); INSERT INTO made VALUES (1); SELEC", nil, "42601"}, // nothing of it runs
+		{"/* shard=nowhere */ CREATE TABLE made (a int); SELECT 1", nil, "22023"},
+	} {
+		stmts, err := db.AppendQuery(t.Context(), nil, plain, []byte(c.sql))
+		var later []bool
+		for _, s := range stmts {
+			later = append(later, s.Later)
+		}
+		if !slices.Equal(later, c.later) {
+			t.Errorf("%s: later %v (%v), want %v", c.sql, later, err, c.later)
+		}
+		_, err = db.Query(t.Context(), plain, []byte(c.sql))
+		var own *Error
+		if errors.As(err, &own) && own.Code != c.code || err == nil && c.code != "" {
+			t.Errorf("%s: error %v, want %q", c.sql, err, c.code)
 		}
 	}
 }

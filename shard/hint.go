@@ -143,6 +143,6 @@ func IsSyntax(err error) bool {
 // forwardTo sends a statement unchanged to one shard.
 func forwardTo(plan Plan, shard int) Plan {
 	return Plan{
-		Kind: Forward, Tier: 1, Shard: shard, Limit: -1, Name: plan.Name, NoTx: plan.NoTx, Writes: plan.Writes, Rows: plan.Rows, Key: "hint",
+		Kind: Forward, Tier: 1, Shard: shard, Limit: -1, Name: plan.Name, NoTx: plan.NoTx, DDL: plan.DDL, Writes: plan.Writes, Rows: plan.Rows, Key: "hint",
 	}
 }

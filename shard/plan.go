@@ -102,6 +102,7 @@ type Plan struct {
 	Local   bool   // Set and SetHint: SET LOCAL
 	Chain   bool   // Commit and Rollback: AND CHAIN
 	NoTx    bool   // Everywhere: cannot run in a transaction block
+	DDL     bool   // it may change what the statements behind it mean
 	Lock    string // Everywhere: what each shard does before, so that all of them meet the same rows; "" for nothing
 	Writes  bool   // it may write, as far as the text shows
 	Rows    bool   // it returns rows

@@ -12,6 +12,7 @@ import (
 type shape struct {
 	err    *Error // the refusal of every execution that no hint sends to a shard
 	static bool   // plan is the whole answer
+	query  bool   // a query or a write, not a command
 	plan   Plan   // what does not depend on values
 
 	key      string // names the keys that pin, for SHOW PLANS

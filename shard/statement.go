@@ -11,6 +11,7 @@ func (a *analysis) statement(n *pg.Node) *shape {
 	switch n.GetNode().(type) {
 	case *pg.Node_SelectStmt, *pg.Node_InsertStmt, *pg.Node_UpdateStmt, *pg.Node_DeleteStmt, *pg.Node_MergeStmt:
 		a.dml(n, sh)
+		sh.query = true
 	default:
 		a.utility(n, sh)
 	}

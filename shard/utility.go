@@ -63,6 +63,7 @@ func (a *analysis) utility(n *pg.Node, sh *shape) {
 		a.relationsCommand(sh, "TRUNCATE", s.TruncateStmt.GetRelations(), false)
 	default:
 		a.ddl(n, sh)
+		sh.plan.DDL = true
 	}
 }
 

@@ -39,11 +39,43 @@ func Load(ctx context.Context, s Session) (*Catalog, error) {
 }
 
 func load(ctx context.Context, s Session) (*Catalog, error) {
+	r := NewReading()
+	results := s.Exec(ctx, r.SQL("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", "COMMIT"))
+	defer results.Close()
+	for results.NextResult() {
+		rr := results.ResultReader()
+		if len(rr.FieldDescriptions()) > 0 {
+			r.Result()
+			for rr.NextRow() {
+				r.Row(rr.Values())
+			}
+		}
+		if _, err := rr.Close(); err != nil {
+			return nil, err
+		}
+	}
+	if err := results.Close(); err != nil {
+		return nil, err
+	}
+	return r.Catalog()
+}
+
+// Reading makes a catalog of what a server answers to SQL: for who asks it by other means than a Session.
+type Reading struct {
+	l     *loader
+	steps []step
+	next  int
+}
+
+type step struct {
+	sql string
+	row func(row)
+}
+
+// NewReading returns a Reading of nothing yet.
+func NewReading() *Reading {
 	l := newLoader()
-	steps := []struct {
-		sql string
-		row func(row)
-	}{
+	return &Reading{l: l, steps: []step{
 		{queryDatabase, l.database},
 		{queryRolePaths, l.rolePath},
 		{querySchemas, l.schema},
@@ -62,39 +94,39 @@ func load(ctx context.Context, s Session) (*Catalog, error) {
 		{queryConstraints, l.constraint},
 		{queryIndexTables, l.indexTable},
 		{queryIndexes, l.index},
-	}
+	}}
+}
+
+// SQL is the text of a simple query that asks for everything. It changes settings with SET LOCAL: begin and end open a transaction or a
+// savepoint around that, and take it back.
+func (r *Reading) SQL(begin, end string) string {
 	var sql strings.Builder
-	sql.WriteString(begin)
-	for _, step := range steps {
+	sql.WriteString(begin + ";\n" + settings)
+	for _, step := range r.steps {
 		sql.WriteString(step.sql + ";\n")
 	}
-	sql.WriteString("COMMIT")
+	sql.WriteString(end)
+	return sql.String()
+}
 
-	results := s.Exec(ctx, sql.String())
-	defer results.Close()
-	next := 0
-	for results.NextResult() {
-		rr := results.ResultReader()
-		if len(rr.FieldDescriptions()) > 0 && next < len(steps) {
-			step := steps[next]
-			next++
-			for rr.NextRow() {
-				step.row(row{values: rr.Values(), l: l})
-			}
-		}
-		if _, err := rr.Close(); err != nil {
-			return nil, err
-		}
+// Result says that the next result with columns begins.
+func (r *Reading) Result() { r.next++ }
+
+// Row takes a row of it, in text format. The values are not kept.
+func (r *Reading) Row(values [][]byte) {
+	if r.next >= 1 && r.next <= len(r.steps) {
+		r.steps[r.next-1].row(row{values: values, l: r.l})
 	}
-	if err := results.Close(); err != nil {
-		return nil, err
-	}
+}
+
+// Catalog is what has been read, once the server has answered everything.
+func (r *Reading) Catalog() (*Catalog, error) {
 	switch {
-	case l.err != nil:
-		return nil, l.err
-	case next != len(steps):
-		return nil, fmt.Errorf("the server answered %d of %d queries", next, len(steps))
+	case r.l.err != nil:
+		return nil, r.l.err
+	case r.next != len(r.steps):
+		return nil, fmt.Errorf("the server answered %d of %d queries", r.next, len(r.steps))
 	}
-	l.finish()
-	return l.c, nil
+	r.l.finish()
+	return r.l.c, nil
 }

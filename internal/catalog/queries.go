@@ -1,12 +1,11 @@
 package catalog
 
-// The queries of Load. They run as one string in one transaction. The first statement after BEGIN that names an operator comes behind
+// The queries of a Reading. They run as one string in one transaction. The first statement that names an operator comes behind
 // the SET LOCAL of search_path, so that no schema of a user's is looked at for names and operators; pg_temp, which would otherwise be
 // looked at first for relations, comes last. The next settings make the texts of expressions and types the same for every role; the
 // last are because catalogs are rarely analyzed, and a nested loop over those of thousands of tables takes long.
 // What newer versions added to a catalog is read by way of to_jsonb, which gives NULL where the column is missing.
-const begin = `BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
-SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL client_encoding = 'UTF8'; SET LOCAL quote_all_identifiers = off;
+const settings = `SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL client_encoding = 'UTF8'; SET LOCAL quote_all_identifiers = off;
 SET LOCAL datestyle = 'ISO'; SET LOCAL intervalstyle = 'postgres'; SET LOCAL extra_float_digits = 1; SET LOCAL bytea_output = 'hex';
 SET LOCAL work_mem = '64MB'; SET LOCAL enable_nestloop = off; SET LOCAL jit = off;
 `

@@ -60,6 +60,7 @@ type client struct {
 	unsynced   bool   // messages of the extended protocol were forwarded and no Sync behind them
 	maybe      int    // Syncs that a COPY swallows if it reads any data, and does not if it fails before
 	completed  int    // statements that the server has completed since a router set it to 0
+	created    bool   // one of them, by its command tag, has created, altered or dropped something; a router sets it to false
 	answers    bool   // the last message forwarded makes the server send what it has to say
 	half       bool   // the end of a COPY was forwarded last, whose answer may have to wait for a Sync that is still to come
 	early      bool   // something that the server may answer was sent, and its answer not read yet

@@ -525,10 +525,12 @@ func (c *client) commandTag(tag []byte) {
 	case 'A', 'C': // ALTER, CREATE; not CLOSE, COPY, COMMIT, CALL
 		if tag[1] == 'L' && tag[2] == 'T' || tag[1] == 'R' {
 			c.db.ddl.Add(1)
+			c.created = true
 		}
 	case 'D':
 		if tag[1] == 'R' { // DROP
 			c.db.ddl.Add(1)
+			c.created = true
 		}
 		switch string(tag) {
 		case "DISCARD ALL\x00":

@@ -24,7 +24,6 @@ type router struct {
 	last    int               // shard that was used last
 	tx      shardTx           // the transaction block, if one is open
 	hint    shard.Hint        // SET pgdrover.shard
-	ddl     uint64            // database.ddl before the unit under way
 	unit    []shard.Plan      // what the unit under way does, when the server has to say whether it did
 	copying *copyIn           // COPY FROM STDIN to several shards, while it goes on
 	runs    []timedPlan       // what the unit under way runs, for SHOW PLANS
@@ -396,7 +395,7 @@ func (c *client) forwardTo(stop, at int, plans ...shard.Plan) error {
 		}
 	}
 	r.unit = append(r.unit[:0], plans...)
-	r.ddl = c.db.ddl.Load()
+	c.created = false
 	c.completed = 0
 	if err := c.handle(stop); err != nil {
 		return err
@@ -439,7 +438,7 @@ func (c *client) learn() error {
 	}
 	committed := done == len(r.unit) && !rolledBack && !tx.failed
 	wrote := writes(r.unit)
-	if c.db.ddl.Load() != r.ddl {
+	if c.created {
 		tx.noteDDL()
 	}
 	r.unit = r.unit[:0]

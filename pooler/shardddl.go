@@ -51,6 +51,9 @@ func (c *client) catalogsWithin(cats []*catalog.Catalog) error {
 	if err := c.synced(); err != nil {
 		return err
 	}
+	if slices.ContainsFunc(c.router.tx.legs, func(l *leg) bool { return l.srv.tx == 'E' }) {
+		return errFailedTransaction()
+	}
 	c.park()
 	legs := c.router.tx.legs
 	errs := c.onLegs(legs, false, func(l *leg) (err error) { cats[l.shard], err = l.catalog(); return err })

@@ -91,7 +91,7 @@ func (c *client) plannerFor(sh *sharding) (*planner, error) {
 	p := sh.planner.Load()
 	tx := &c.router.tx
 	switch {
-	case tx.open && tx.unread && !tx.failed:
+	case tx.open && tx.unread && !tx.failed && c.replies.empty():
 		return c.readWithin(sh)
 	case tx.open && tx.planner != nil:
 		return tx.planner, nil

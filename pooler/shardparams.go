@@ -131,7 +131,7 @@ var overlaid = [...]string{"search_path", "role", "session_authorization"}
 // refreshMeaning finds out what plans depend on after a SET in the open transaction.
 func (c *client) refreshMeaning() error {
 	tx := &c.router.tx
-	if !tx.open || !tx.stale || tx.failed || len(tx.legs) == 0 || c.srv == nil {
+	if !tx.open || !tx.stale || tx.failed || len(tx.legs) == 0 || c.srv == nil || !c.replies.empty() {
 		return nil
 	}
 	if err := c.synced(); err != nil {

@@ -50,12 +50,7 @@ type portal struct {
 
 // routeUnit takes messages of the extended protocol to where they belong. Mostly that is one shard, which gets them as they are.
 func (c *client) routeUnit(stop int) error {
-	p, err := c.planner()
-	if err != nil {
-		return c.reject(stop, err)
-	}
 	r := c.router
-	r.planWith(p, c.environment())
 	behind := c.srv != nil && c.unsynced // Flush
 	if behind && c.replies.skipping {
 		if err := c.handle(stop); err != nil || c.duplex != nil {
@@ -63,6 +58,11 @@ func (c *client) routeUnit(stop int) error {
 		}
 		return c.learn()
 	}
+	p, err := c.planner()
+	if err != nil {
+		return c.reject(stop, err)
+	}
+	r.planWith(p, c.environment())
 	at, alone, err := c.planUnit(c.in.b[c.in.r:stop])
 	switch {
 	case err == nil && !alone && behind && !r.tx.open:
@@ -78,7 +78,7 @@ func (c *client) routeUnit(stop int) error {
 			return c.reject(stop, err)
 		}
 		r.last = at
-		r.ddl = c.db.ddl.Load()
+		c.created = false
 		c.completed = 0
 		if err := c.handle(stop); err != nil {
 			return err

@@ -302,3 +302,42 @@ func (g *pipelineScript) copyIn() []string {
 	}
 	return out
 }
+
+// TestCornersOfPipelinesOnShards keeps what the random pipelines have found.
+func TestCornersOfPipelinesOnShards(t *testing.T) {
+	t.Parallel()
+	s := startShop(t, 3, "", "")
+	one, shop := startRaw(t, s.Port, "one", "app"), startRaw(t, s.Port, "shop", "app")
+	const all = "(1, 2, 3, 4, 5, 6)" // on every shard
+	fill := "Q INSERT INTO customers (id, name) VALUES (1, 'a'), (2, 'a'), (3, 'a'), (4, 'a'), (5, 'a'), (6, 'a') ON CONFLICT DO NOTHING"
+	for name, script := range map[string][]string{
+		"a portal that is executed again":   {"P - SELECT 'x' FROM customers WHERE id IN " + all, "B p -", "E p", "E p", "S"},
+		"a write that is executed again":    {"P - UPDATE customers SET name = name || 'b' WHERE id IN " + all, "B - -", "E -", "E -", "S", "Q SELECT 'any', id, name FROM customers WHERE id IN " + all},
+		"RETURNING that is executed again":  {"P - UPDATE customers SET name = name || 'b' WHERE id IN " + all + " RETURNING 'any', id", "B - -", "E -", "E -", "S"},
+		"COMMIT that is executed again":     {"Q BEGIN", "P - UPDATE customers SET name = 'c' WHERE id IN " + all, "B - -", "E -", "P - COMMIT", "B - -", "E -", "E -", "S"},
+		"a portal of the same name":         {"Q BEGIN", "P - SELECT 'x' FROM customers WHERE id IN " + all, "B p -", "E p", "S", "B p -", "S", "Q ROLLBACK"},
+		"a portal behind a savepoint":       {"Q BEGIN", "Q SAVEPOINT s", "P - SELECT 'x' FROM customers WHERE id IN " + all, "B p -", "E p", "S", "Q ROLLBACK TO s", "P - SELECT 'y' FROM customers WHERE id IN " + all, "B p -", "E p", "S", "Q ROLLBACK"},
+		"a portal of a transaction before":  {"Q BEGIN", "P - SELECT 'x' FROM customers WHERE id IN " + all, "B p -", "S", "Q COMMIT", "Q BEGIN", "P - SELECT 'x' FROM customers WHERE id IN " + all, "B p -", "E p", "S", "Q COMMIT"},
+		"DEALLOCATE ALL":                    {"P s SELECT name FROM customers WHERE id = $1", "B - s 1", "E -", "B - s 2", "E -", "B - s 3", "E -", "S", "P - DEALLOCATE ALL", "B - -", "E -", "P - SELECT 'x' FROM customers WHERE id IN " + all, "B - -", "E -", "S", "B - s 1", "E -", "S", "P s SELECT name FROM customers WHERE id = $1", "B - s 1", "E -", "S", "B - s 2", "E -", "S", "CS s", "S"},
+		"a statement that is missing":       {"Q BEGIN", "Q SELECT name FROM customers WHERE id = 1", "B - missing", "E -", "S", "Q SELECT name FROM customers WHERE id = 2", "Q SELECT name FROM customers WHERE id = 3", "Q COMMIT"},
+		"BEGIN with modes in a block":       {"Q BEGIN", "Q BEGIN READ ONLY", "Q UPDATE customers SET name = 'd' WHERE id = 1", "Q ROLLBACK", "Q BEGIN", "Q SELECT 'any', id FROM customers WHERE id IN " + all, "Q BEGIN READ ONLY", "Q DELETE FROM customers WHERE id = 2", "Q ROLLBACK"},
+		"modes of a chain":                  {"Q BEGIN READ ONLY", "Q SELECT 1 / 0", "Q ROLLBACK AND CHAIN", "Q UPDATE customers SET name = 'e' WHERE id IN " + all, "Q COMMIT", "Q BEGIN READ ONLY", "Q ROLLBACK AND CHAIN", "Q SELECT 1 / 0", "Q ROLLBACK AND CHAIN", "Q UPDATE customers SET name = 'f' WHERE id IN " + all, "Q ROLLBACK"},
+		"parameters of a chain":             {"Q BEGIN", "Q SET application_name = 'chained'", "Q SELECT name FROM customers WHERE id = 1", "Q COMMIT AND CHAIN", "Q UPDATE customers SET name = 'g' WHERE id IN " + all, "Q ROLLBACK", "Q SHOW application_name"},
+		"parameters behind a COPY":          {"Q SET application_name = 'before'", "Q BEGIN", "Q SET application_name = 'within'", "Q COPY customers (id, name) FROM STDIN", "d 7\tx\\n", "f no more", "Q ROLLBACK", "Q SHOW application_name"},
+		"SET LOCAL without a block":         {"P - SET LOCAL statement_timeout = '1min'", "B - -", "E -", "P - UPDATE customers SET name = 'h' WHERE id IN " + all, "B - -", "E -", "S"},
+		"DECLARE without a block":           {"P - UPDATE customers SET name = 'i' WHERE id IN " + all, "B - -", "E -", "P - DECLARE c CURSOR FOR SELECT name FROM customers WHERE id = 1", "B - -", "E -", "S"},
+		"DISCARD ALL when all is lost":      {"Q BEGIN", "Q SELECT 1 / 0", "Q DISCARD ALL; SELECT 1", "Q ROLLBACK"},
+		"an unknown table in a transaction": {"Q BEGIN", "Q SELECT 1 / 0", "P - SELECT * FROM missing", "B - -", "E -", "S", "Q ROLLBACK"},
+		"what is missing comes first":       {"B - missing", "E -", "P - SELECT * FROM missing", "B - -", "E -", "S"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			messages := append([]string{fill}, script...)
+			messages = append(messages, "Q SELECT '"+name+"' AS x")
+			plain := func(answers string) string { return sortRows(parameterStatus.ReplaceAllString(answers, "")) }
+			want := plain(exchangeUpTo(one, messages, name))
+			if got := plain(exchangeUpTo(shop, messages, name)); got != want {
+				t.Errorf("%s\ngot        %s\nPostgreSQL %s", strings.Join(messages, "\n"), got, want)
+			}
+		})
+	}
+}

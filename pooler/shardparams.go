@@ -118,6 +118,9 @@ func (c *client) follow(s *server, before env) error {
 	var out []byte
 	changed, _ := envDiff(before, s.session.all)
 	for _, p := range changed {
+		if v, ok := envGet(c.session.all, p.name); ok && v == p.value {
+			continue // from another shard
+		}
 		c.session.set(p.name, p.value)
 		c.noteParameter(p.name, p.value)
 		out = appendParameterStatus(out, p.name, p.value)

@@ -79,16 +79,3 @@ func TestStatementsSeeWhatTheirTransactionHasCreated(t *testing.T) {
 		})
 	}
 }
-
-// exchangeUpTo sends messages and returns the answers up to that to the closing query, of errors the code.
-func exchangeUpTo(c *rawClient, messages []string, closing string) string {
-	c.write(encode(c.tb, messages...))
-	var out []string
-	for {
-		got := c.until("Z")
-		out = append(out, got)
-		if strings.Contains(got, "D("+closing+")") || strings.HasSuffix(got, "EOF") || strings.HasSuffix(got, "TIMEOUT") {
-			return errorText.ReplaceAllString(strings.Join(out, " "), "E($1)")
-		}
-	}
-}

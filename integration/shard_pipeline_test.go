@@ -106,6 +106,17 @@ func (g *pipelineScript) exchange(c *rawClient, messages []string, closing strin
 			packet = append(packet[:0], packet[n:]...)
 		}
 	}
+	return answersUpTo(c, closing)
+}
+
+// exchangeUpTo sends messages and returns the answers up to that to the closing query.
+func exchangeUpTo(c *rawClient, messages []string, closing string) string {
+	c.write(encode(c.tb, messages...))
+	return answersUpTo(c, closing)
+}
+
+// answersUpTo reads the answers up to that to the closing query, without what may differ between shards and one server.
+func answersUpTo(c *rawClient, closing string) string {
 	var out []string
 	for {
 		got := c.until("Z")
@@ -333,9 +344,8 @@ func TestCornersOfPipelinesOnShards(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			messages := append([]string{fill}, script...)
 			messages = append(messages, "Q SELECT '"+name+"' AS x")
-			plain := func(answers string) string { return sortRows(parameterStatus.ReplaceAllString(answers, "")) }
-			want := plain(exchangeUpTo(one, messages, name))
-			if got := plain(exchangeUpTo(shop, messages, name)); got != want {
+			want := exchangeUpTo(one, messages, name)
+			if got := exchangeUpTo(shop, messages, name); got != want {
 				t.Errorf("%s\ngot        %s\nPostgreSQL %s", strings.Join(messages, "\n"), got, want)
 			}
 		})

@@ -339,6 +339,7 @@ func TestCornersOfPipelinesOnShards(t *testing.T) {
 		"DECLARE without a block":           {"P - UPDATE customers SET name = 'i' WHERE id IN " + all, "B - -", "E -", "P - DECLARE c CURSOR FOR SELECT name FROM customers WHERE id = 1", "B - -", "E -", "S"},
 		"DISCARD ALL when all is lost":      {"Q BEGIN", "Q SELECT 1 / 0", "Q DISCARD ALL; SELECT 1", "Q ROLLBACK"},
 		"an unknown table in a transaction": {"Q BEGIN", "Q SELECT 1 / 0", "P - SELECT * FROM missing", "B - -", "E -", "S", "Q ROLLBACK"},
+		"ROLLBACK TO and another shard":     {"Q BEGIN", "Q SELECT name FROM customers WHERE id = 1", "Q SAVEPOINT s", "Q SELECT 1 / (id - 1) FROM customers WHERE id = 1", "P - ROLLBACK TO s", "B - -", "E -", "P - SELECT 'x' FROM customers WHERE id IN " + all, "B - -", "E -", "S", "Q COMMIT"},
 		"what is missing comes first":       {"B - missing", "E -", "P - SELECT * FROM missing", "B - -", "E -", "S"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -190,7 +190,6 @@ func (t *turn) controlAlone(p *shard.Plan) error {
 		tag = "RELEASE"
 		if p.Control == shard.RollbackTo {
 			tag = "ROLLBACK"
-			tx.failed = false
 		}
 	default:
 		return t.forward(c.anyShard(), p)
@@ -272,25 +271,17 @@ func (t *turn) controlAll(p *shard.Plan) error {
 		if err := t.fan(&all); err != nil {
 			return err
 		}
-	} else {
-		c.begin()
-		out, err := c.runPlan(&all, &t.m)
-		c.queryDone(now())
-		if err != nil {
-			return c.rejectRaw(t.stop, err)
-		}
-		if p.Control == shard.RollbackTo {
-			tx.failed = false
-		}
-		if err := t.answer(out); err != nil {
-			return err
-		}
+		c.router.note(p)
+		return nil
+	}
+	c.begin()
+	out, err := c.runPlan(&all, &t.m)
+	c.queryDone(now())
+	if err != nil {
+		return c.rejectRaw(t.stop, err)
 	}
 	c.router.note(p)
-	if p.Control == shard.RollbackTo {
-		tx.failed = false
-	}
-	return nil
+	return t.answer(out)
 }
 
 // setHint is SET and RESET of pgdrover.shard and pgdrover.shard_key.

@@ -113,7 +113,7 @@ func (r *router) note(p *shard.Plan) {
 		tx.seq++
 		tx.said = append(tx.said, saying{savepoint: p.Name, text: p.Text, seq: tx.seq})
 	case shard.RollbackTo:
-		tx.stale, tx.unread = true, tx.ddl
+		tx.failed, tx.stale, tx.unread = false, true, tx.ddl
 		if i := tx.savepoint(p.Name); i >= 0 {
 			maps.DeleteFunc(r.portals, func(_ string, po *portal) bool { return po.seq >= tx.said[i].seq })
 			tx.said = tx.said[:i+1]

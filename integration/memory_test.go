@@ -82,12 +82,7 @@ func TestAPipelineStaysWithinAMemoryLimit(t *testing.T) {
 			neighbour := startRaw(t, p.Port, "db", "postgres")
 			var b []byte
 			for i := range statements {
-				for _, m := range test.one {
-					if strings.Contains(m, "%d") {
-						m = fmt.Sprintf(m, i)
-					}
-					b = append(b, encode(t, m)...)
-				}
+				b = append(b, numbered(t, test.one, i)...)
 				if len(b) > 20_000 || i == statements-1 {
 					if err := c.tryWrite(b); err != nil {
 						t.Fatalf("statement %d cannot be sent: %v", i, err)

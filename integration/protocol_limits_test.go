@@ -197,12 +197,7 @@ func TestPipelineOfAClientThatReadsOnlyAtTheEnd(t *testing.T) {
 			var writes [][]byte
 			var b []byte
 			for i := range n {
-				for _, m := range test.one {
-					if strings.Contains(m, "%d") {
-						m = fmt.Sprintf(m, i)
-					}
-					b = append(b, encode(t, m)...)
-				}
+				b = append(b, numbered(t, test.one, i)...)
 				if i%test.perWrite == 0 || i == n-1 {
 					writes, b = append(writes, b), nil
 				}
@@ -241,6 +236,19 @@ func TestPipelineOfAClientThatReadsOnlyAtTheEnd(t *testing.T) {
 			})
 		})
 	}
+}
+
+// numbered encodes messages that may have a number in them.
+func numbered(tb testing.TB, messages []string, n int) []byte {
+	tb.Helper()
+	var b []byte
+	for _, m := range messages {
+		if strings.Contains(m, "%d") {
+			m = fmt.Sprintf(m, n)
+		}
+		b = append(b, encode(tb, m)...)
+	}
+	return b
 }
 
 // awaitEndOrStall waits until all is sent, or until nothing has been for a second: how much the sockets' buffers hold is the kernel's decision. What was

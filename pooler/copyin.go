@@ -129,12 +129,8 @@ func (ci *copyIn) join(at int, writes bool) (l *copyLeg, response []byte, err er
 			return nil, nil, err
 		}
 	}
-	before := l.srv.session.all
-	response, err = l.srv.beginCopy(ci.query)
+	err = c.following(l.srv, func() (err error) { response, err = l.srv.beginCopy(ci.query); return err })
 	if err != nil {
-		if werr := c.follow(l.srv, before); werr != nil {
-			return nil, nil, werr
-		}
 		return nil, nil, err
 	}
 	l.copying = true
@@ -383,21 +379,20 @@ func (ci *copyIn) end(l *copyLeg, why string) (count int64, err error) {
 		msg = appendMessage(nil, 'c', nil)
 	}
 	l.copying = false
-	before := l.srv.session.all
-	err = l.srv.exchangeIn('T', msg, commitTimeout, func(typ byte, body []byte) error {
-		if typ == 'C' {
-			_, count, _ = splitTag(string(body[:len(body)-1]))
+	err = ci.c.following(l.srv, func() error {
+		err := l.srv.exchangeIn('T', msg, commitTimeout, func(typ byte, body []byte) error {
+			if typ == 'C' {
+				_, count, _ = splitTag(string(body[:len(body)-1]))
+			}
+			return nil
+		})
+		var se *connect.ServerError
+		if err != nil && !errors.As(err, &se) {
+			l.srv.dead.Store(true)
+			return errShardGone(l.pool.key.shard, err)
 		}
-		return nil
+		return err
 	})
-	var se *connect.ServerError
-	if err != nil && !errors.As(err, &se) {
-		l.srv.dead.Store(true)
-		err = errShardGone(l.pool.key.shard, err)
-	}
-	if werr := ci.c.follow(l.srv, before); werr != nil {
-		err = werr
-	}
 	return count, err
 }
 

@@ -422,12 +422,11 @@ func (u *pipeline) execute(b []byte) error {
 	c.router.runs = append(c.router.runs[:0], po.prep)
 	c.begin()
 	defer func() { c.queryDone(now()) }()
+	open := c.router.tx.open
 	switch {
-	case c.router.tx.open:
-		err = u.statement(&t, p)
-	case p.NoTx:
+	case !open && p.NoTx:
 		err = t.carryOut(p)
-	case alone(p) && p.Writes && len(u.behind) == headerLen && u.behind[0] == 'S': // nothing else has to be atomic with it
+	case !open && alone(p) && p.Writes && len(u.behind) == headerLen && u.behind[0] == 'S': // nothing else has to be atomic with it
 		defer c.doneTx()
 		err = t.carryOut(p)
 	default:

@@ -524,13 +524,11 @@ func (c *client) commandTag(tag []byte) {
 		}
 	case 'A', 'C': // ALTER, CREATE; not CLOSE, COPY, COMMIT, CALL
 		if tag[1] == 'L' && tag[2] == 'T' || tag[1] == 'R' {
-			c.db.ddl.Add(1)
-			c.created = true
+			c.creates()
 		}
 	case 'D':
 		if tag[1] == 'R' { // DROP
-			c.db.ddl.Add(1)
-			c.created = true
+			c.creates()
 		}
 		switch string(tag) {
 		case "DISCARD ALL\x00":
@@ -546,6 +544,12 @@ func (c *client) commandTag(tag []byte) {
 			c.forgetStatements()
 		}
 	}
+}
+
+// creates notes that something was created, altered or dropped.
+func (c *client) creates() {
+	c.db.ddl.Add(1)
+	c.created = true
 }
 
 // forgetStatements is DEALLOCATE ALL, on both sides.

@@ -300,9 +300,10 @@ func (c *client) routeQuery(stop int) error {
 	for i := range stmts {
 		plans[i] = stmts[i].Plan
 	}
-	later := slices.ContainsFunc(stmts, func(s shard.Statement) bool { return s.Later })
-	if at, ok := c.together(plans); ok && !later {
-		return c.forwardTo(stop, at, plans...)
+	if !stmts[len(stmts)-1].Later {
+		if at, ok := c.together(plans); ok {
+			return c.forwardTo(stop, at, plans...)
+		}
 	}
 	return c.runScript(stop, p, text, stmts)
 }
@@ -431,8 +432,11 @@ func (c *client) learn() error {
 		r.note(p)
 		if p.Kind == shard.Command && (p.Control == shard.Commit || p.Control == shard.Rollback) {
 			rolledBack = p.Control == shard.Rollback
-			if p.Chain && tx.ddl { // the next one does not begin with endTx
-				c.db.ddl.Add(1)
+			if p.Chain { // the next one does not begin with endTx
+				r.dropPortals()
+				if tx.ddl {
+					c.db.ddl.Add(1)
+				}
 			}
 		}
 	}

@@ -98,22 +98,18 @@ func (c *client) settleParameters(legs []*leg) error {
 	return clientWrite(c.conn.writeAll(out))
 }
 
-// askLinked has the linked server answer a message of ours that may fail for the client's reasons. The transaction that fails takes back at once what it has
-// set, so the session follows what the server reports meanwhile.
+// askLinked has the linked server answer a message of ours that may fail for the client's reasons.
 func (c *client) askLinked(tx byte, msg []byte, each func(typ byte, body []byte) error) error {
-	s := c.srv
-	before := s.session.all
-	err := s.exchangeIn(tx, msg, syncTimeout, each)
-	if werr := c.follow(s, before); werr != nil {
-		return werr
-	}
-	return err
+	return c.following(c.srv, func() error { return c.srv.exchangeIn(tx, msg, syncTimeout, each) })
 }
 
-// follow has the session take over what a server of its transaction has reported since before.
-func (c *client) follow(s *server, before env) error {
+// following does something with a server of the session's that may fail the transaction there, which takes back at once what it has set: the session takes over
+// what the server reports meanwhile.
+func (c *client) following(s *server, do func() error) error {
+	before := s.session.all
+	err := do()
 	if s.session.all == before {
-		return nil
+		return err
 	}
 	var out []byte
 	changed, _ := envDiff(before, s.session.all)
@@ -125,7 +121,10 @@ func (c *client) follow(s *server, before env) error {
 		c.noteParameter(p.name, p.value)
 		out = appendParameterStatus(out, p.name, p.value)
 	}
-	return c.toClient(out)
+	if werr := c.toClient(out); werr != nil {
+		return werr
+	}
+	return err
 }
 
 // overlaid are the parameters that plans depend on and that are not reported.

@@ -136,11 +136,9 @@ func (r *router) note(p *shard.Plan) {
 	case shard.Discard:
 		tx.stale, tx.sets = true, true
 	case shard.Commit:
-		r.dropPortals()
 		tx.over, tx.stale, r.known = nil, p.Chain, false
 		tx.keepSaid(p.Chain, func(s *saying) bool { return !s.local })
 	case shard.Rollback:
-		r.dropPortals()
 		tx.over, tx.stale, r.known = nil, p.Chain, false
 		tx.keepSaid(p.Chain, func(s *saying) bool { return strings.EqualFold(s.set, "transaction") })
 	}

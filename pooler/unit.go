@@ -207,17 +207,19 @@ func (c *client) planUnit(b []byte) (at int, alone bool, err error) {
 			if body[0] != 'S' {
 				break
 			}
-			prep, perr := c.preparedFor(bytes.TrimSuffix(body[1:], []byte{0}))
+			name := bytes.TrimSuffix(body[1:], []byte{0})
+			prep, perr := c.preparedFor(name)
 			if perr != nil {
 				return 0, false, perr
 			}
 			if prep == nil {
-				r.inUnit = append(r.inUnit, unitStmt{name: bytes.TrimSuffix(body[1:], []byte{0})})
+				r.inUnit = append(r.inUnit, unitStmt{name: name})
+				break // likewise
 			}
-			if prep != nil && prep.Control() == shard.ShowHint {
+			if prep.Control() == shard.ShowHint {
 				return 0, false, nil // no server knows it
 			}
-			if prep != nil && prep.Home() >= 0 {
+			if prep.Home() >= 0 {
 				if at >= 0 && at != prep.Home() {
 					return 0, false, nil
 				}

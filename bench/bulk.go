@@ -15,8 +15,8 @@ import (
 // bulkLoad moves one big result or one COPY through each target. The window is from the common start to the
 // moment the first side has finished: for all of it, all sides were busy.
 type bulkLoad struct {
-	sql  string // with %d for the number of rows, for what comes out; the COPY statement for what goes in
-	into bool   // COPY FROM STDIN
+	sql  string    // with %d for the number of rows, for what comes out; the COPY statement for what goes in
+	into *copyData // COPY FROM STDIN
 }
 
 // rowBytes is the payload of a row; rows cost PostgreSQL little at that size, and the pooler is what limits.
@@ -99,8 +99,8 @@ type bulkSide struct {
 
 // transfer runs the statement once, with about total bytes of payload.
 func (l *bulkLoad) transfer(side *bulkSide, total int64) error {
-	if l.into {
-		return copyIn(side, l.sql, total)
+	if l.into != nil {
+		return copyIn(side, l.sql, total, l.into)
 	}
 	if err := side.session.send(fmt.Sprintf(l.sql, total/rowBytes)); err != nil {
 		return err
@@ -139,7 +139,7 @@ func drain(side *bulkSide, atLeast int64) error {
 }
 
 // copyIn sends rows in messages of 8 kB, as psql does, many to a system call.
-func copyIn(side *bulkSide, sql string, total int64) error {
+func copyIn(side *bulkSide, sql string, total int64, data *copyData) error {
 	s := side.session
 	if err := s.send(sql); err != nil {
 		return err
@@ -156,15 +156,16 @@ func copyIn(side *bulkSide, sql string, total int64) error {
 	if _, err := s.in.Discard(n); err != nil {
 		return err
 	}
-	block := copyBlock()
 	// A server that gives up says so while we write; without a reader the error would be found only at the end.
 	reply := make(chan error, 1)
 	go func() { reply <- s.untilReady() }()
-	for sent := int64(0); sent < total; {
-		if _, err := s.conn.Write(block); err != nil {
+	block := bytes.Repeat(copyMessage(strings.Repeat(data.row, 8)), 8)
+	next := append(copyMessage(data.header), block...)
+	for sent := int64(0); sent < total; next = block {
+		if _, err := s.conn.Write(next); err != nil {
 			return errors.Join(err, hangUp(s.conn, reply))
 		}
-		sent += int64(len(block))
+		sent += int64(len(next))
 		side.bytes.Store(sent)
 	}
 	if _, err := s.conn.Write([]byte{'c', 0, 0, 0, 4}); err != nil {
@@ -179,10 +180,19 @@ func hangUp(c net.Conn, reply <-chan error) error {
 	return <-reply
 }
 
-// copyBlock is eight CopyData messages of eight rows.
-func copyBlock() []byte {
-	row := strings.Repeat("x", rowBytes-1) + "\n"
-	data := strings.Repeat(row, 8)
-	message := binary.BigEndian.AppendUint32([]byte{'d'}, uint32(len(data)+4))
-	return bytes.Repeat(append(message, data...), 8)
+// copyData is what COPY FROM STDIN reads: a header, and then one row again and again.
+type copyData struct{ header, row string }
+
+// The two formats (PostgreSQL manual, COPY, "File Formats") of a table with one column of text.
+var (
+	copyText   = copyData{row: strings.Repeat("x", rowBytes-1) + "\n"}
+	copyBinary = copyData{
+		header: "PGCOPY\n\xff\r\n\x00" + strings.Repeat("\x00", 8), // no flags, no extension
+		row:    string(binary.BigEndian.AppendUint32([]byte{0, 1}, rowBytes-6)) + strings.Repeat("x", rowBytes-6),
+	}
+)
+
+// copyMessage is CopyData.
+func copyMessage(data string) []byte {
+	return append(binary.BigEndian.AppendUint32([]byte{'d'}, uint32(len(data)+4)), data...)
 }

@@ -49,8 +49,8 @@ func TestOnlySelects(t *testing.T) {
 		t.Fatal(err)
 	}
 	selected, err := o.selected()
-	if err != nil || len(selected) != 2 {
-		t.Errorf("got %d scenarios, %v; want COPY out and COPY in", len(selected), err)
+	if err != nil || len(selected) != 3 {
+		t.Errorf("got %d scenarios, %v; want COPY out, COPY in and COPY in, binary", len(selected), err)
 	}
 	if o, err = parseFlags([]string{"-only", "no such thing"}, io.Discard); err != nil {
 		t.Fatal(err)

@@ -142,7 +142,8 @@ func scenarios(quick bool) []scenario {
 		{"big result", &bulkLoad{sql: rows}},
 		{"COPY out", &bulkLoad{sql: "COPY (" + rows + ") TO STDOUT"}},
 		// Rows are read and dropped: storing them would measure the disk.
-		{"COPY in", &bulkLoad{sql: "COPY bulk FROM STDIN WHERE false", into: true}},
+		{"COPY in", &bulkLoad{sql: "COPY bulk FROM STDIN WHERE false", into: &copyText}},
+		{"COPY in, binary", &bulkLoad{sql: "COPY bulk FROM STDIN (FORMAT binary) WHERE false", into: &copyBinary}},
 	} {
 		all = append(all, scenario{
 			name:    b.name,

@@ -59,7 +59,8 @@ func (p *Pooler) serveAdmin(c *client, nc net.Conn, st *startup, addr peerAddr, 
 	defer cancel()
 	a := &adminClient{client: c, cancel: cancel, notify: make(chan struct{}, 1)}
 	params := map[string]string{}
-	b := []byte{'R', 0, 0, 0, 8, 0, 0, 0, 0}
+	b := append(c.unsaid, 'R', 0, 0, 0, 8, 0, 0, 0, 0)
+	c.unsaid = nil
 	for _, q := range adminParameters {
 		b = appendParameterStatus(b, q.name, q.value)
 	}

@@ -1,7 +1,6 @@
 package pooler
 
 import (
-	"context"
 	"encoding/binary"
 	"net"
 	"os"
@@ -13,6 +12,7 @@ import (
 
 // messenger carries authentication messages.
 type messenger struct {
+	c  *client
 	nc net.Conn
 	r  *wire.Reader
 }
@@ -22,6 +22,10 @@ func (m *messenger) SendAuth(code uint32, data []byte) error {
 	b = binary.BigEndian.AppendUint32(b, code)
 	b = append(b, data...)
 	binary.BigEndian.PutUint32(b[1:], uint32(len(b)-1))
+	if code == auth.AuthSASLFinal { // nothing is asked with it: as PostgreSQL does, it is sent along with AuthenticationOk or an error
+		m.c.unsaid = b
+		return nil
+	}
 	_, err := m.nc.Write(b)
 	return err
 }
@@ -41,7 +45,7 @@ func (m *messenger) RecvPassword() ([]byte, error) {
 const maxPassword = 65530 + 64
 
 // authenticate finds out who the client is, by auth_type or the HBA file.
-func (p *Pooler) authenticate(c *client, nc net.Conn, st *startup, addr peerAddr, l *live, d *database, isAdmin bool) (auth.Result, error) {
+func (p *Pooler) authenticate(c *client, nc net.Conn, st *startup, addr peerAddr, l *live, d *database, in *entrance, isAdmin bool) (auth.Result, error) {
 	cfg := l.cfg
 	if isAdmin && st.user == "pgbouncer" && addr.unix && addr.uid == os.Getuid() {
 		return auth.Result{Method: auth.MethodPeer}, nil // PgBouncer's own door for local scripts
@@ -75,19 +79,13 @@ func (p *Pooler) authenticate(c *client, nc net.Conn, st *startup, addr peerAddr
 		req.Known = true
 		req.Secret = auth.ParseSecret(string(u.Password))
 	} else if method != auth.MethodAny {
-		secret, ok, err := p.askUser(c, nc, st, l, d)
+		secret, ok, err := p.askUser(c, nc, st, l, d, in)
 		if err != nil {
 			return auth.Result{}, err
 		}
 		req.Known, req.Secret = ok, secret
 	}
-	ctx := p.ctx
-	if cfg.ClientLoginTimeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, cfg.ClientLoginTimeout)
-		defer cancel()
-	}
-	res, err := p.verifier.Authenticate(ctx, &messenger{nc: nc, r: wire.NewReader(nc, maxPassword)}, req)
+	res, err := p.verifier.Authenticate(in.ctx, &messenger{c: c, nc: nc, r: wire.NewReader(nc, maxPassword)}, req)
 	if err == nil && res.Plain == "" && req.Secret.Kind() == auth.KindPlain {
 		res.Plain = req.Secret.Reveal() // from auth_query; what auth_file holds is found anyway
 	}

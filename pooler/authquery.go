@@ -10,7 +10,7 @@ import (
 )
 
 // askUser looks a user up with auth_query, on a server of a pool like any other. ok says whether it was found.
-func (p *Pooler) askUser(c *client, nc net.Conn, st *startup, l *live, d *database) (secret auth.Secret, ok bool, err error) {
+func (p *Pooler) askUser(c *client, nc net.Conn, st *startup, l *live, d *database, in *entrance) (secret auth.Secret, ok bool, err error) {
 	cfg := l.cfg
 	authUser, authQuery, authDB := cfg.AuthUser, cfg.AuthQuery, cfg.AuthDBName
 	if d != nil {
@@ -45,7 +45,7 @@ func (p *Pooler) askUser(c *client, nc net.Conn, st *startup, l *live, d *databa
 		return auth.Secret{}, false, fatalError{errProtocol("bouncer resources exhaustion")}
 	}
 	c.pool = p.findPool(on, on.firstShard(), authUser, "none")
-	s, err := c.takeAtLogin()
+	s, err := c.takeAtLogin(in)
 	if err != nil {
 		return auth.Secret{}, false, err
 	}

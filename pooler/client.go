@@ -30,6 +30,7 @@ type client struct {
 	addr      peerAddr
 	tls       string
 	creds     auth.Result
+	unsaid    []byte // in the login: what goes out together with what comes next
 	cancelKey []byte
 	mode      config.PoolMode
 	connected time.Time

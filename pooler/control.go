@@ -312,9 +312,8 @@ func (p *Pooler) Lists() ListInfo {
 			l.Users++
 		}
 	}
-	l.UsedClients = len(p.clients) + len(p.admins)
+	l.UsedClients, l.LoginClients = len(p.clients)+len(p.admins), len(p.entrances)
 	p.mu.Unlock()
-	l.LoginClients = int(p.logins.Load())
 	for _, pl := range p.allPools() {
 		pl.mu.Lock()
 		l.FreeServers += len(pl.idle)

@@ -4,17 +4,15 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"pgdrover/internal/config"
 	"pgdrover/internal/connect"
 )
 
 // welcome returns what the servers of the pool report at login. The first client waits for a server to learn it.
-func (c *client) welcome() ([]connect.Param, error) {
+func (c *client) welcome(in *entrance) ([]connect.Param, error) {
 	pl := c.pool
 	pl.mu.Lock()
 	w := pl.welcome
@@ -22,7 +20,7 @@ func (c *client) welcome() ([]connect.Param, error) {
 	if w != nil {
 		return w, nil
 	}
-	s, err := c.takeAtLogin()
+	s, err := c.takeAtLogin(in)
 	var e *Error
 	var f fatalError
 	if err != nil && !errors.As(err, &f) && errors.As(err, &e) {
@@ -39,7 +37,7 @@ func (c *client) welcome() ([]connect.Param, error) {
 
 // takeAtLogin takes a server for a client that has not logged in yet. A client that leaves meanwhile gives up its place in
 // the queue, and client_login_timeout goes on counting.
-func (c *client) takeAtLogin() (*server, error) {
+func (c *client) takeAtLogin(in *entrance) (*server, error) {
 	s, err := c.pool.take(c)
 	if err != nil || s != nil {
 		return s, err
@@ -48,20 +46,17 @@ func (c *client) takeAtLogin() (*server, error) {
 		c.p.log.Error().Err(err).Msg("watching a client failed") // it waits all the same
 	}
 	defer c.p.watch.release(c.conn.fd())
-	defer context.AfterFunc(c.p.ctx, func() { c.kill(errShutdown()) })()
-	deadline := time.Time{}
-	if limit := c.p.settings().ClientLoginTimeout; limit > 0 {
-		deadline = c.connected.Add(limit)
-		t := time.AfterFunc(time.Until(deadline), func() {
-			e := errProtocol("client_login_timeout (server down)")
-			e.Detail = fmt.Sprintf("The login took longer than %s, most of it waiting for a server connection.", limit)
-			c.kill(e)
-		})
-		defer t.Stop()
-	}
+	defer context.AfterFunc(in.ctx, func() {
+		e := in.ended()
+		if e.Message == loginTimeout {
+			e.Message += " (server down)"
+			e.Detail = strings.TrimSuffix(e.Detail, ".") + ", most of it waiting for a server connection."
+		}
+		c.kill(e)
+	})()
 	s, err = c.waitForServer(now())
-	if err == nil {
-		_ = c.conn.netConn().SetDeadline(deadline) // waiting has cleared it
+	if err == nil && in.ctx.Err() != nil {
+		in.end() // waiting has cleared the deadline
 	}
 	return s, err
 }
@@ -83,8 +78,9 @@ func (c *client) hello(st *startup, welcome []connect.Param, cfg *config.Config)
 	c.session, c.initial = g.session, g.initial
 	c.appName.Store(&g.app)
 	c.cancelKey = c.p.newKey(c, st.minor)
-	b := make([]byte, 0, len(g.message)+64)
-	b = appendBackendKey(append(b, g.message...), c.cancelKey)
+	b := make([]byte, 0, len(c.unsaid)+len(g.message)+64)
+	b = appendBackendKey(append(append(b, c.unsaid...), g.message...), c.cancelKey)
+	c.unsaid = nil
 	if m := cfg.LoginNotifyMessage; m != "" {
 		b = append(b, (&Error{Severity: "NOTICE", Code: "00000", Message: m}).message()...)
 	}

@@ -27,6 +27,7 @@ func (p *Pooler) janitor() {
 		case <-t.C:
 		}
 		wakeMonitor()
+		p.sweepLogins()
 		if n%3 == 0 {
 			p.openMinimum()
 		}

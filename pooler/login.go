@@ -26,20 +26,8 @@ func (p *Pooler) enter(nc *accepted) (c *client, hello []byte) {
 	addr := nc.addr
 	l := p.live.Load()
 	set := &l.cfg.Settings
-	p.logins.Add(1)
-	inLogin := true
-	p.enterLogin(nc)
-	endLogin := func() {
-		if inLogin {
-			inLogin = false
-			p.leaveLogin(nc)
-			p.logins.Add(-1)
-		}
-	}
-	defer endLogin()
-	if set.ClientLoginTimeout > 0 {
-		_ = nc.SetDeadline(time.Now().Add(set.ClientLoginTimeout))
-	}
+	in := p.openEntrance(nc)
+	defer in.close()
 	lc, err := newLoginConn(nc)
 	if err != nil {
 		_ = nc.Close()
@@ -52,34 +40,18 @@ func (p *Pooler) enter(nc *accepted) (c *client, hello []byte) {
 		return nil, nil
 	}
 	if err == nil {
-		c, hello, err = p.login(conn, st, addr, l, endLogin)
+		c, hello, err = p.login(conn, st, addr, l, in)
 	}
 	if err != nil {
-		p.rejected(conn, st, addr, err, set)
+		p.rejected(conn, st, addr, err, in, set)
 		_ = conn.Close()
 		return nil, nil
 	}
 	return c, hello
 }
 
-// enterLogin and leaveLogin keep the list of connections that Close has to interrupt.
-func (p *Pooler) enterLogin(nc net.Conn) {
-	p.mu.Lock()
-	p.entering[nc] = struct{}{}
-	p.mu.Unlock()
-	if p.ctx.Err() != nil {
-		_ = nc.SetDeadline(past)
-	}
-}
-
-func (p *Pooler) leaveLogin(nc net.Conn) {
-	p.mu.Lock()
-	delete(p.entering, nc)
-	p.mu.Unlock()
-}
-
 // rejected tells a client why it may not come in.
-func (p *Pooler) rejected(conn net.Conn, st *startup, addr peerAddr, err error, set *config.Settings) {
+func (p *Pooler) rejected(conn net.Conn, st *startup, addr peerAddr, err error, in *entrance, set *config.Settings) {
 	var f fatalError
 	var ae *auth.Error
 	e := (*Error)(nil)
@@ -89,9 +61,9 @@ func (p *Pooler) rejected(conn net.Conn, st *startup, addr peerAddr, err error, 
 	case errors.As(err, &ae):
 		e = &Error{Severity: "FATAL", Code: ae.Code, Message: ae.Message}
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		e = errProtocol("client_login_timeout")
-		e.Detail = fmt.Sprintf("The login took longer than %s.", set.ClientLoginTimeout)
+		e = in.ended()
 	}
+	in.close()
 	if e != nil {
 		_ = conn.SetDeadline(time.Now().Add(time.Second))
 		_, _ = conn.Write(e.message())
@@ -114,11 +86,12 @@ func (p *Pooler) rejected(conn net.Conn, st *startup, addr peerAddr, err error, 
 }
 
 // login authenticates a client, and serves it if it wants the admin database: then it returns nil.
-func (p *Pooler) login(nc net.Conn, st *startup, addr peerAddr, l *live, loggedIn func()) (_ *client, hello []byte, err error) {
+func (p *Pooler) login(nc net.Conn, st *startup, addr peerAddr, l *live, in *entrance) (_ *client, hello []byte, err error) {
 	cfg := l.cfg
 	c := p.newClient(st, addr)
 	defer func() {
 		if err != nil {
+			_, _ = nc.Write(c.unsaid)
 			c.left()
 		}
 	}()
@@ -150,7 +123,7 @@ func (p *Pooler) login(nc net.Conn, st *startup, addr peerAddr, l *live, loggedI
 		d, known = p.findDatabase(st.database)
 	}
 	c.onLeave(func() { p.killErrs.Delete(c) })
-	res, err := p.authenticate(c, nc, st, addr, l, d, isAdmin)
+	res, err := p.authenticate(c, nc, st, addr, l, d, in, isAdmin)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -161,7 +134,7 @@ func (p *Pooler) login(nc net.Conn, st *startup, addr peerAddr, l *live, loggedI
 	}
 	c.creds = res
 	if isAdmin {
-		loggedIn()
+		in.close()
 		if err := p.serveAdmin(c, nc, st, addr, l); err != nil {
 			return nil, nil, err
 		}
@@ -174,7 +147,7 @@ func (p *Pooler) login(nc net.Conn, st *startup, addr peerAddr, l *live, loggedI
 			Hint: "ENABLE it on the admin console.",
 		}}
 	}
-	if hello, err = p.joinPool(c, nc, st, l, d, loggedIn); err != nil {
+	if hello, err = p.joinPool(c, nc, st, l, d, in); err != nil {
 		return nil, nil, err
 	}
 	return c, hello, nil
@@ -195,7 +168,7 @@ func (p *Pooler) newClient(st *startup, addr peerAddr) *client {
 }
 
 // joinPool finishes the login of a client of a pool, and returns what it is told.
-func (p *Pooler) joinPool(c *client, nc net.Conn, st *startup, l *live, d *database, loggedIn func()) (hello []byte, err error) {
+func (p *Pooler) joinPool(c *client, nc net.Conn, st *startup, l *live, d *database, in *entrance) (hello []byte, err error) {
 	cfg := l.cfg
 	conf := d.conf.Load()
 	u := p.findUser(st.user)
@@ -265,7 +238,7 @@ func (p *Pooler) joinPool(c *client, nc net.Conn, st *startup, l *live, d *datab
 			}
 		}
 	})
-	welcome, err := c.welcome()
+	welcome, err := c.welcome(in)
 	if err != nil {
 		return nil, err
 	}
@@ -283,15 +256,15 @@ func (p *Pooler) joinPool(c *client, nc net.Conn, st *startup, l *live, d *datab
 	// It is on the books before it hears that it is in: whoever knows of the client finds it there.
 	p.mu.Lock()
 	p.clients[c.id] = c
+	delete(p.entrances, in)
 	p.mu.Unlock()
 	if d.dropped.Load() {
 		c.kill(errDatabaseGone(d.name))
 	}
-	if p.ctx.Err() != nil { // Close may not have seen it
-		c.kill(errShutdown())
+	if e := in.ended(); e != nil { // at this very moment
+		c.kill(e)
 	}
 	c.pool.counters.Logins.Add(1)
-	loggedIn()
 	p.logLogin(c)
 	return hello, nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"net"
 	"os"
 	"slices"
 	"sync"
@@ -43,7 +42,6 @@ type Pooler struct {
 	lastID     atomic.Uint64
 	trimmedAt  uint64       // lastID when memory was last given back; of the janitor
 	lookedAt   uint64       // and when it was last looked whether to
-	logins     atomic.Int32 // clients that have not logged in yet
 	slots      atomic.Int32 // clients counted against max_client_conn
 	killErrs   sync.Map     // *client -> *Error
 
@@ -54,7 +52,7 @@ type Pooler struct {
 	counters  map[poolKey]*poolCounters // outlive pools; guarded by mu
 	clients   map[uint64]*client        // that have logged in; guarded by mu
 	admins    map[uint64]*adminClient   // guarded by mu
-	entering  map[net.Conn]struct{}     // in login; guarded by mu
+	entrances map[*entrance]struct{}    // logins under way; guarded by mu
 	keys      map[string]any            // cancel keys -> *client or *adminClient; guarded by mu
 	change    chan struct{}             // closed and replaced when servers or clients go; guarded by mu
 	listeners []*acceptor               // guarded by mu
@@ -89,7 +87,7 @@ func New(o Options) (*Pooler, error) {
 		extra:     slices.Clone(cfg.TrackExtraParameters),
 		databases: map[string]*database{}, users: map[string]*user{}, pools: map[poolKey]*pool{},
 		counters: map[poolKey]*poolCounters{}, clients: map[uint64]*client{}, admins: map[uint64]*adminClient{},
-		keys: map[string]any{}, entering: map[net.Conn]struct{}{}, change: make(chan struct{}),
+		keys: map[string]any{}, entrances: map[*entrance]struct{}{}, change: make(chan struct{}),
 		last: map[string]stats.Totals{}, averages: map[string]stats.Averages{}, statsAt: now(),
 		done: make(chan struct{}), node: rand.Text(),
 	}
@@ -139,8 +137,8 @@ func (p *Pooler) Close() {
 		c.kill(errShutdown())
 	}
 	p.mu.Lock()
-	for nc := range p.entering {
-		_ = nc.SetDeadline(past)
+	for in := range p.entrances {
+		in.end()
 	}
 	for _, a := range p.admins {
 		a.cancel()

@@ -23,7 +23,7 @@ const (
 // Messenger carries the messages of one login to and from the client.
 type Messenger interface {
 	// SendAuth sends an Authentication message ('R') and sees to it that it leaves before the next
-	// RecvPassword waits. data is not kept.
+	// RecvPassword waits, or with what is said to the client after the login. data is not kept.
 	SendAuth(code uint32, data []byte) error
 	// RecvPassword returns the body of the next message, which must be a 'p'. The body is valid until the
 	// next call. The implementation bounds its length (MaxPasswordLen and a few bytes are enough).

@@ -73,3 +73,87 @@ func TestAlteredTableDoesNotBreakNewStatements(t *testing.T) {
 		t.Errorf("after DDL elsewhere: %s", got)
 	}
 }
+
+// TestPrepareOfAKnownTextNeedsNoServer: a text may be prepared by many clients while others hold all servers, which programs rely on that prepare
+// with one thread for several sessions (pgbench does). What only a server can decide waits for one.
+func TestPrepareOfAKnownTextNeedsNoServer(t *testing.T) {
+	t.Parallel()
+	_, b, holder, c := startPair(t, "")
+	holder.say("Q CREATE TABLE known AS SELECT 1 AS a")
+	const parse = " SELECT a FROM known WHERE a = $1"
+	if got := holder.say("P s"+parse, "S"); got != "1 Z(I)" {
+		t.Fatal(got)
+	}
+	holder.say("Q BEGIN")
+	for _, say := range [][]string{{"P s" + parse, "S"}, {"P t" + parse, "S"}, {"CS s", "P u" + parse, "S"}, {"P s" + parse, "H", "S"}} {
+		if got := strings.TrimPrefix(c.say(say...), "3 "); got != "1 Z(I)" {
+			t.Errorf("%q: %s", say, got)
+		}
+	}
+	for _, m := range []struct {
+		say  []string
+		want string
+	}{
+		{[]string{"P v SELECT a + 1 FROM known", "S"}, "1 Z(I)"},
+		{[]string{"P v2 [23]" + parse, "S"}, "1 Z(I)"},
+		{[]string{"P v3 SELECT b FROM known", "S"}, "E(SERROR; C42703"},
+		{[]string{"P t" + parse, "S"}, "E(SERROR; C42P05"},
+		{[]string{"P v4" + parse, "P v4" + parse, "S"}, "1 E(SERROR; C42P05"},
+		{[]string{"P -" + parse, "S"}, "1 Z(I)"},
+		{[]string{"P w" + parse, "DS w", "S"}, "1 t(23) T(a:23) Z(I)"},
+		{[]string{"B - u 1", "E -", "S"}, "2 D(1) C(SELECT 1) Z(I)"},
+		{[]string{"Q SET TimeZone = 'Asia/Tokyo'"}, "C(SET)"},
+		{[]string{"P x" + parse, "S"}, "1 Z(I)"}, // what a text means may depend on the TimeZone
+		{[]string{"P y" + parse, "S"}, "1 Z(I)"},
+	} {
+		known := m.say[0] == "P y"+parse
+		c.write(encode(t, m.say...))
+		if !known {
+			b.awaitPool("db", "postgres", "cl_waiting=1")
+			holder.say("Q COMMIT")
+		}
+		if got := c.until("Z"); !strings.HasPrefix(got, m.want) {
+			t.Errorf("%q: got %s, want %s", m.say, got, m.want)
+		}
+		if !known {
+			holder.say("Q BEGIN")
+		}
+	}
+	// A table that was altered has other columns, and one that a transaction has created is there for nobody else.
+	holder.say("Q ALTER TABLE known RENAME a TO b")
+	holder.say("Q COMMIT")
+	if got := c.say("P z"+parse, "S"); !strings.HasPrefix(got, "E(SERROR; C42703") {
+		t.Errorf("after ALTER TABLE: %s", got)
+	}
+	holder.say("Q BEGIN")
+	holder.say("Q CREATE TABLE undone (a int)")
+	holder.say("P undone SELECT a FROM undone", "S")
+	holder.say("Q ROLLBACK")
+	if got := c.say("P undone SELECT a FROM undone", "S"); !strings.HasPrefix(got, "E(SERROR; C42P01") {
+		t.Errorf("after CREATE TABLE and ROLLBACK: %s", got)
+	}
+}
+
+func TestPrepareOfAKnownTextNeedsNoShard(t *testing.T) {
+	t.Parallel()
+	s := startShop(t, 2, "", "pool_size = 1")
+	holder, c := startRaw(t, s.Port, "shop", "app"), startRaw(t, s.Port, "shop", "app")
+	const parse = "P s SELECT id FROM customers WHERE id = $1"
+	holder.say("Q INSERT INTO customers (id, name) VALUES (1, 'a'), (2, 'b'), (3, 'c'), (4, 'd')")
+	if got := holder.say(parse, "S"); got != "1 Z(I)" {
+		t.Fatal(got)
+	}
+	holder.say("Q BEGIN")
+	if got := holder.say("Q UPDATE customers SET name = 'x'"); got != "C(UPDATE 4) Z(T)" {
+		t.Fatal(got)
+	}
+	if got := c.say(parse, "S"); got != "1 Z(I)" {
+		t.Error(got)
+	}
+	holder.say("Q COMMIT")
+	for id := range 4 {
+		if got, want := c.say(fmt.Sprintf("B - s %d", id+1), "E -", "S"), fmt.Sprintf("2 D(%d) C(SELECT 1) Z(I)", id+1); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+}

@@ -164,8 +164,9 @@ func TestPostgreSQLsOwnToolsWork(t *testing.T) {
 	}
 }
 
-// pgbench runs every protocol mode, with connections that stay and that do not, and a script that pipelines. Each client has a
-// thread: pgbench connects and prepares without looking at its other clients, one of which may hold the server meanwhile.
+// pgbench runs every protocol mode, with connections that stay and that do not, and a script that pipelines. It connects and prepares without
+// looking at the other clients of the thread, one of which may hold the server meanwhile: only where servers go from client to client, and
+// connections stay, do all have one thread.
 func (b toolbox) pgbench(db, dsn string) {
 	b.t.Helper()
 	pipeline := filepath.Join(b.t.TempDir(), "pipeline.sql")
@@ -179,12 +180,15 @@ func (b toolbox) pgbench(db, dsn string) {
 				continue // pgbench refuses it
 			}
 			for _, connect := range []bool{false, true} {
-				clients, transactions := 4, 50
+				clients, transactions, threads := 4, 50, 1
 				args := append([]string{"-n", "-M", mode}, script...)
 				if connect {
 					args, transactions = append(args, "-C"), 10
 				}
-				r := b.run("pgbench", append(args, "-c", strconv.Itoa(clients), "-j", strconv.Itoa(clients), "-t", strconv.Itoa(transactions), dsn)...)
+				if connect || db == "session" {
+					threads = clients
+				}
+				r := b.run("pgbench", append(args, "-c", strconv.Itoa(clients), "-j", strconv.Itoa(threads), "-t", strconv.Itoa(transactions), dsn)...)
 				want := fmt.Sprintf("processed: %d/%d", clients*transactions, clients*transactions)
 				if !strings.Contains(r.stdout, want) {
 					b.t.Errorf("%s: pgbench -M %s, %s, connecting each time %v: want %s in\n%s", db, mode, name, connect, want, r.everything())

@@ -185,58 +185,6 @@ func (c *client) skip(end int) error {
 	return nil
 }
 
-// answerAlone answers units that no server is needed for: Close of statements that are ours to rename, Sync, Flush, and
-// what is left of a COPY that has failed. It reports whether it did.
-func (c *client) answerAlone(end int) (bool, error) {
-	b := c.in.b[:end]
-	var out []byte
-	for pos := c.in.r; pos < end; {
-		n := int(binary.BigEndian.Uint32(b[pos+1:])) + 1
-		if pos+n > end {
-			if b[pos] != 'd' {
-				return false, nil
-			}
-		}
-		switch b[pos] {
-		case 'S', 'H', 'X', 'd', 'c', 'f':
-		case 'C':
-			name, _, err := cstring(b[min(pos+headerLen+1, pos+n):])
-			if err != nil || b[pos+headerLen] != 'S' || !c.tracking || c.stmts[string(name)] == nil {
-				return false, nil
-			}
-		default:
-			return false, nil
-		}
-		pos += n
-	}
-	for c.in.r < end {
-		msg := b[c.in.r:]
-		n := int(binary.BigEndian.Uint32(msg[1:])) + 1
-		switch msg[0] {
-		case 'S':
-			out = appendReady(out, 'I')
-		case 'C':
-			name, _, err := cstring(msg[headerLen+1:])
-			if err != nil {
-				return false, err
-			}
-			c.setStmt(string(name), nil)
-			out = append(out, '3', 0, 0, 0, 4)
-		case 'X':
-			return true, errTerminate
-		}
-		if n > len(msg) {
-			c.body, c.drop = n-len(msg), true
-			n = len(msg)
-		}
-		c.in.r += n
-	}
-	if len(out) == 0 {
-		return true, nil
-	}
-	return true, c.conn.writeAll(out)
-}
-
 func appendReady(b []byte, status byte) []byte { return append(b, 'Z', 0, 0, 0, 5, status) }
 
 func (c *client) linkTo(s *server) {

@@ -462,6 +462,9 @@ func (c *client) parseComplete(head replyKind) (swallow bool, err error) {
 		d := c.replies.data.pop()
 		if d.prep != nil {
 			d.prep.confirmed = true
+			if c.srv.tx == 'I' { // what a transaction has created is there for nobody else yet
+				d.prep.key.stmt.noteParsed(c.srv.pool, d.prep.key.env)
+			}
 		}
 		if head == replyParseUnname {
 			c.unnamed.parsed(d.gen)

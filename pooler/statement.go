@@ -13,9 +13,10 @@ import (
 type stmt struct {
 	stmtID
 	fx    effects
-	drops bool // it may drop prepared statements
-	refs  int  // guarded by stmtTable.mu
-	idle  int  // how many of refs are servers'; guarded by stmtTable.mu
+	drops bool                     // it may drop prepared statements
+	last  atomic.Pointer[parsedBy] // nil before the first time
+	refs  int                      // guarded by stmtTable.mu
+	idle  int                      // how many of refs are servers'; guarded by stmtTable.mu
 }
 
 // stmtID is what makes statements one. A text that is prepared after a table was altered is another statement than the same
@@ -23,6 +24,13 @@ type stmt struct {
 type stmtID struct {
 	body string
 	ddl  uint64 // database.ddl when it was parsed
+}
+
+// parsedBy says on which servers a statement was parsed without an error, and under which parameters.
+type parsedBy struct {
+	db   *database
+	user string // of the servers
+	env  env
 }
 
 // stmtTable holds every statement that some client or server knows.
@@ -64,6 +72,16 @@ func (t *stmtTable) intern(body []byte, ddl uint64) *stmt {
 	}
 	s.refs++
 	return s
+}
+
+// lastParsed returns how the statement with this body was last parsed; nil if nobody knows it.
+func (t *stmtTable) lastParsed(body []byte, ddl uint64) *parsedBy {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if s := t.m[stmtID{string(body), ddl}]; s != nil {
+		return s.last.Load()
+	}
+	return nil
 }
 
 // hold counts a server's reference, or with -1 takes it back.
@@ -129,6 +147,14 @@ type prepared struct {
 	confirmed  bool   // ParseComplete has come
 	region     uint64 // the pipeline region (from Sync to Sync) in which Parse was sent
 	prev, next *prepared
+}
+
+// noteParsed notes that a server of the pool has parsed s.
+func (s *stmt) noteParsed(pl *pool, e env) {
+	by := parsedBy{pl.db, pl.key.user, e}
+	if l := s.last.Load(); l == nil || *l != by {
+		s.last.Store(&by)
+	}
 }
 
 // preparedSet is the statements of one server, least recently used last.

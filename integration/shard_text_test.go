@@ -32,8 +32,11 @@ func TestASyntaxErrorIsWordedByPostgreSQL(t *testing.T) {
 	shop, one := s.Connect(ctx, "shop", "app").PgConn(), s.Connect(ctx, "one", "app").PgConn()
 	texts := []string{
 		"SELEC 1", "SELECT 1 FROM", "SELECT 'abc", "SELECT * FROM customers WHERE name = 'ä' AND AND id = 1", "SELECT 1 /* no end", "SELECT \"", "SELECT 1;;SELECT 2 3 4",
-		"INSERT INTO customers VALUES (1, 2), (3", "UPDATE customers SET", "SELECT $$x", "SELECT E'\\u12'", "SELECT 1e", "SELECT \"\"", "x", "BEGIN; SELECT )",
+		"INSERT INTO customers VALUES (1, 2), (3", "UPDATE customers SET", "SELECT $$x", "SELECT E'\\u12'", "SELECT \"\"", "x", "BEGIN; SELECT )",
 		"/* shard=b */ SELEC 1",
+	}
+	if s.pg.Installation.Major >= 15 { // before that it is SELECT 1 AS e
+		texts = append(texts, "SELECT 1e")
 	}
 	simple := func(c *pgconn.PgConn, sql string) error { _, err := c.Exec(ctx, sql).ReadAll(); return err }
 	extended := func(c *pgconn.PgConn, sql string) error { return c.ExecParams(ctx, sql, nil, nil, nil, nil).Read().Err }

@@ -32,17 +32,8 @@ func newToolbox(t *testing.T, pg *pgtest.Cluster, programs ...string) toolbox {
 	}
 	b := toolbox{t, in}
 	for _, p := range programs {
-		path, err := in.Program(p)
-		if err != nil {
+		if _, err := in.ProgramFor(t.Context(), p, pg.Installation.Major); err != nil {
 			t.Skipf("not run: %v", err)
-		}
-		out, err := exec.CommandContext(t.Context(), path, "--version").Output()
-		if err != nil {
-			t.Fatal(err)
-		}
-		server := pg.MustValue(t, "postgres", "SELECT current_setting('server_version_num')::int / 10000")
-		if m := regexp.MustCompile(`\) (\d+)`).FindSubmatch(out); m == nil || atoi(t, string(m[1])) < atoi(t, server) {
-			t.Skipf("not run: %s is of version %s, the server of %s", p, bytes.TrimSpace(out), server)
 		}
 	}
 	return b

@@ -45,7 +45,7 @@ func (t *turn) control(p *shard.Plan) error {
 			})
 		}
 	case shard.Set:
-		if what := needsBlock(p); what != "" && tx.implicit && t.m.parse != nil { // what PostgreSQL says in a pipeline, and not in a text of several statements
+		if what := needsBlock(p); what != "" && tx.implicit && !tx.block && t.m.parse != nil { // what PostgreSQL says in a pipeline, and not in a text of several statements
 			e := &Error{Severity: "WARNING", Code: "25P01", Message: what + " can only be used in transaction blocks"}
 			t.unit.out = append(t.unit.out, e.message()...)
 		}

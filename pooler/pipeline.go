@@ -22,6 +22,10 @@ type pipeline struct {
 	behind  []byte // what the client has sent behind the message under way
 }
 
+// pipelineIsBlock is the first server_version_num to which a pipeline is a transaction block for SET LOCAL, DECLARE and the like, from its second
+// Execute on.
+const pipelineIsBlock = 180000
+
 func (u *pipeline) run(stop int) error {
 	c := u.c
 	for c.in.r < stop {
@@ -431,6 +435,9 @@ func (u *pipeline) execute(b []byte) error {
 		err = t.carryOut(p)
 	default:
 		err = u.statement(&t, p)
+	}
+	if err == nil && c.router.tx.implicit {
+		c.router.tx.block = u.planner.ServerVersion() >= pipelineIsBlock
 	}
 	switch {
 	case err != nil:

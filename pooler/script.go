@@ -103,7 +103,7 @@ func (u *pipeline) statement(t *turn, p *shard.Plan) error {
 	if tx.failed {
 		return t.carryOut(p) // which says so
 	}
-	if declares(p) && t.m.parse != nil && (!tx.open || tx.implicit) { // in a text of several statements it may be
+	if declares(p) && t.m.parse != nil && (!tx.open || tx.implicit && !tx.block) { // in a text of several statements it may be
 		return &Error{Severity: "ERROR", Code: "25P01", Message: "DECLARE CURSOR can only be used in transaction blocks"}
 	}
 	if p.NoTx {

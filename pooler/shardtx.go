@@ -36,6 +36,7 @@ type shardTx struct {
 	planner   *planner           // what plans are made with since then; nil = the database's
 	elsewhere []*catalog.Catalog // of shards that had not joined when it was made, by shard
 	implicit  bool               // of our own making, for one statement or one pipeline
+	block     bool               // implicit, and a transaction block to PostgreSQL all the same: see pipelineIsBlock
 	single    bool               // the statement that is carried out is all there will be
 }
 

@@ -64,6 +64,9 @@ func NewDB(m *Map, cat *catalog.Catalog, cache *Cache, shardLocal ...string) *DB
 	return db
 }
 
+// ServerVersion is server_version_num, the lowest of all shards.
+func (db *DB) ServerVersion() int { return db.cat.Version }
+
 // workspace is what one call needs and the next can use again.
 type workspace struct {
 	folder *sqlparse.Folder

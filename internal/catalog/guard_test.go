@@ -247,9 +247,9 @@ GRANT ALL ON orders, parts TO app; CREATE VIEW right_one AS SELECT g FROM genera
 			run(t, conn, fmt.Sprintf(`DELETE FROM parts WHERE customer = %s`, there))
 
 			if version == 0 {
-				program, err := c.Installation.Program("pg_dump")
+				program, err := c.Installation.ProgramFor(within(t), "pg_dump", c.Installation.Major)
 				if err != nil {
-					t.Fatal(err)
+					t.Skipf("restoring a dump was not run: %v", err)
 				}
 				dump, err := exec.CommandContext(within(t), program, "-d", c.SocketDSN("postgres", pgtest.Superuser)).Output()
 				if err != nil {

@@ -151,3 +151,26 @@ func (in Installation) Program(name string) (string, error) {
 	}
 	return p, nil
 }
+
+var programVersion = regexp.MustCompile(`\(PostgreSQL\) (\d+)`)
+
+// ProgramFor is Program for work on a server of that major version: one of an older version, which pg_dump for one refuses, is an error.
+func (in Installation) ProgramFor(ctx context.Context, name string, major int) (string, error) {
+	path, err := in.Program(name)
+	if err != nil {
+		return "", err
+	}
+	out, err := exec.CommandContext(ctx, path, "--version").Output()
+	if err != nil {
+		return "", fmt.Errorf("%s --version: %w", path, err)
+	}
+	version := strings.TrimSpace(string(out))
+	m := programVersion.FindStringSubmatch(version)
+	if m == nil {
+		return "", fmt.Errorf("%s --version: unexpected answer %q", path, version)
+	}
+	if n, err := strconv.Atoi(m[1]); err != nil || n < major {
+		return "", fmt.Errorf("%s is of version %q, the server of %d", path, version, major)
+	}
+	return path, nil
+}

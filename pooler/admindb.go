@@ -2,7 +2,6 @@ package pooler
 
 import (
 	"context"
-	"net"
 	"os"
 	"slices"
 	"time"
@@ -41,8 +40,8 @@ var adminParameters = [...]param{
 }
 
 // serveAdmin serves a client of the admin database.
-func (p *Pooler) serveAdmin(c *client, nc net.Conn, st *startup, addr peerAddr, l *live) error {
-	cfg := l.cfg
+func (in *entrance) serveAdmin(c *client) error {
+	p, nc, st, addr, cfg := in.p, in.nc, in.st, &in.addr, in.live.cfg
 	isAdmin := slices.Contains(cfg.AdminUsers, st.user) || st.user == "pgbouncer" && addr.unix && addr.uid == os.Getuid()
 	mayRead := isAdmin || slices.Contains(cfg.StatsUsers, st.user) || cfg.AuthType == "any"
 	if !mayRead || p.admin == nil {

@@ -45,7 +45,8 @@ func (m *messenger) RecvPassword() ([]byte, error) {
 const maxPassword = 65530 + 64
 
 // authenticate finds out who the client is, by auth_type or the HBA file.
-func (p *Pooler) authenticate(c *client, nc net.Conn, st *startup, addr peerAddr, l *live, d *database, in *entrance, isAdmin bool) (auth.Result, error) {
+func (in *entrance) authenticate(c *client, d *database, isAdmin bool) (auth.Result, error) {
+	st, addr, l := in.st, &in.addr, in.live
 	cfg := l.cfg
 	if isAdmin && st.user == "pgbouncer" && addr.unix && addr.uid == os.Getuid() {
 		return auth.Result{Method: auth.MethodPeer}, nil // PgBouncer's own door for local scripts
@@ -79,13 +80,13 @@ func (p *Pooler) authenticate(c *client, nc net.Conn, st *startup, addr peerAddr
 		req.Known = true
 		req.Secret = auth.ParseSecret(string(u.Password))
 	} else if method != auth.MethodAny {
-		secret, ok, err := p.askUser(c, nc, st, l, d, in)
+		secret, ok, err := in.askUser(c, d)
 		if err != nil {
 			return auth.Result{}, err
 		}
 		req.Known, req.Secret = ok, secret
 	}
-	res, err := p.verifier.Authenticate(in.ctx, &messenger{c: c, nc: nc, r: wire.NewReader(nc, maxPassword)}, req)
+	res, err := in.p.verifier.Authenticate(in.ctx, &messenger{c: c, nc: in.nc, r: wire.NewReader(in.nc, maxPassword)}, req)
 	if err == nil && res.Plain == "" && req.Secret.Kind() == auth.KindPlain {
 		res.Plain = req.Secret.Reveal() // from auth_query; what auth_file holds is found anyway
 	}

@@ -3,15 +3,14 @@ package pooler
 import (
 	"errors"
 	"fmt"
-	"net"
 
 	"pgdrover/internal/auth"
 	"pgdrover/internal/connect"
 )
 
 // askUser looks a user up with auth_query, on a server of a pool like any other. ok says whether it was found.
-func (p *Pooler) askUser(c *client, nc net.Conn, st *startup, l *live, d *database, in *entrance) (secret auth.Secret, ok bool, err error) {
-	cfg := l.cfg
+func (in *entrance) askUser(c *client, d *database) (secret auth.Secret, ok bool, err error) {
+	p, cfg := in.p, in.live.cfg
 	authUser, authQuery, authDB := cfg.AuthUser, cfg.AuthQuery, cfg.AuthDBName
 	if d != nil {
 		conf := d.conf.Load()
@@ -41,7 +40,7 @@ func (p *Pooler) askUser(c *client, nc net.Conn, st *startup, l *live, d *databa
 	if on == nil {
 		return auth.Secret{}, false, nil
 	}
-	if c.conn, err = newConn(nc); err != nil {
+	if c.conn, err = newConn(in.nc); err != nil {
 		return auth.Secret{}, false, fatalError{errProtocol("bouncer resources exhaustion")}
 	}
 	c.pool = p.findPool(on, on.firstShard(), authUser, "none")
@@ -52,7 +51,7 @@ func (p *Pooler) askUser(c *client, nc net.Conn, st *startup, l *live, d *databa
 	rows, cols := 0, 0
 	var password *string
 	s.unOwner = 0
-	err = s.exchange(extendedQuery(authQuery, st.user), syncTimeout, func(typ byte, body []byte) error {
+	err = s.exchange(extendedQuery(authQuery, in.st.user), syncTimeout, func(typ byte, body []byte) error {
 		if typ != 'D' {
 			return nil
 		}
@@ -86,7 +85,7 @@ func (p *Pooler) askUser(c *client, nc net.Conn, st *startup, l *live, d *databa
 		p.log.Error().Str("database", on.name).Int("columns", cols).Msg("auth_query must return 2 columns")
 		return auth.Secret{}, false, fatalError{errProtocol("bouncer config error")}
 	}
-	p.findUser(st.user).seen.Store(true)
+	p.findUser(in.st.user).seen.Store(true)
 	if password == nil {
 		return auth.Secret{}, true, nil
 	}

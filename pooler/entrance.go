@@ -13,15 +13,20 @@ const loginTimeout = "client_login_timeout"
 // entrance is a login under way. It sets no timer: the janitor ends it when client_login_timeout is over, and Close does at once.
 type entrance struct {
 	p      *Pooler
-	nc     net.Conn
+	live   *live // the configuration, to the end of the login
+	addr   peerAddr
+	under  *accepted
 	since  int64           // a reading of now
 	ctx    context.Context // done when the login has to end
 	cancel context.CancelFunc
+
+	nc net.Conn // over TLS once that is agreed on
+	st *startup // nil before it has come
 }
 
 // openEntrance begins the login of nc. It must be closed.
-func (p *Pooler) openEntrance(nc net.Conn) *entrance {
-	in := &entrance{p: p, nc: nc, since: now()}
+func (p *Pooler) openEntrance(nc *accepted) *entrance {
+	in := &entrance{p: p, live: p.live.Load(), addr: nc.addr, under: nc, since: now(), nc: nc}
 	in.ctx, in.cancel = context.WithCancel(context.Background())
 	p.mu.Lock()
 	p.entrances[in] = struct{}{}
@@ -35,7 +40,7 @@ func (p *Pooler) openEntrance(nc net.Conn) *entrance {
 // end makes whatever the login waits for fail.
 func (in *entrance) end() {
 	in.cancel()
-	_ = in.nc.SetDeadline(past)
+	_ = in.under.SetDeadline(past)
 }
 
 // close is called when the login is over. After it nobody calls end.
@@ -48,10 +53,10 @@ func (in *entrance) close() {
 // ended returns what to tell a client whose login was ended, nil if it was not.
 func (in *entrance) ended() *Error {
 	switch {
-	case in.ctx.Err() == nil:
-		return nil
 	case in.p.ctx.Err() != nil:
 		return errShutdown()
+	case in.ctx.Err() == nil:
+		return nil
 	}
 	e := errProtocol(loginTimeout)
 	e.Detail = fmt.Sprintf("The login took longer than %s.", in.p.settings().ClientLoginTimeout)

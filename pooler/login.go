@@ -3,7 +3,6 @@ package pooler
 import (
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"time"
 
@@ -23,9 +22,6 @@ func (p *Pooler) serveConn(nc *accepted) {
 // enter logs a client in and returns it, with what it is told then. Requests to cancel and sessions of the admin database end here; nil is returned
 // for those, and for who may not come in.
 func (p *Pooler) enter(nc *accepted) (c *client, hello []byte) {
-	addr := nc.addr
-	l := p.live.Load()
-	set := &l.cfg.Settings
 	in := p.openEntrance(nc)
 	defer in.close()
 	lc, err := newLoginConn(nc)
@@ -33,25 +29,25 @@ func (p *Pooler) enter(nc *accepted) (c *client, hello []byte) {
 		_ = nc.Close()
 		return nil, nil
 	}
-	conn, st, err := readStartup(lc, l.clientTLS)
-	if err == nil && st.cancel != nil {
-		p.cancelRequest(st.cancel)
-		_ = conn.Close()
+	in.nc, in.st, err = readStartup(lc, in.live.clientTLS)
+	if err == nil && in.st.cancel != nil {
+		p.cancelRequest(in.st.cancel)
+		_ = in.nc.Close()
 		return nil, nil
 	}
 	if err == nil {
-		c, hello, err = p.login(conn, st, addr, l, in)
+		c, hello, err = in.login()
 	}
 	if err != nil {
-		p.rejected(conn, st, addr, err, in, set)
-		_ = conn.Close()
+		in.reject(err)
 		return nil, nil
 	}
 	return c, hello
 }
 
-// rejected tells a client why it may not come in.
-func (p *Pooler) rejected(conn net.Conn, st *startup, addr peerAddr, err error, in *entrance, set *config.Settings) {
+// reject tells a client why it may not come in, and closes its connection.
+func (in *entrance) reject(err error) {
+	defer func() { _ = in.nc.Close() }()
 	var f fatalError
 	var ae *auth.Error
 	e := (*Error)(nil)
@@ -65,41 +61,41 @@ func (p *Pooler) rejected(conn net.Conn, st *startup, addr peerAddr, err error, 
 	}
 	in.close()
 	if e != nil {
-		_ = conn.SetDeadline(time.Now().Add(time.Second))
-		_, _ = conn.Write(e.message())
+		_ = in.nc.SetDeadline(time.Now().Add(time.Second))
+		_, _ = in.nc.Write(e.message())
 	}
-	if !set.LogPoolerErrors && !errors.Is(err, errQuiet) {
+	if !in.live.cfg.LogPoolerErrors && !errors.Is(err, errQuiet) {
 		return
 	}
-	ev := p.log.Warn()
+	ev := in.p.log.Warn()
 	if errors.Is(err, errQuiet) || errors.Is(err, errClientGone) {
-		ev = p.log.Debug()
+		ev = in.p.log.Debug()
 	}
-	if st != nil {
-		ev = ev.Str("user", st.user).Str("database", st.database)
+	if in.st != nil {
+		ev = ev.Str("user", in.st.user).Str("database", in.st.database)
 	}
 	if e != nil {
-		ev.Str("addr", addr.String()).AnErr("cause", err).Msg("pooler error: " + e.Message)
+		ev.Str("addr", in.addr.String()).AnErr("cause", err).Msg("pooler error: " + e.Message)
 		return
 	}
-	ev.Str("addr", addr.String()).Err(err).Msg("login failed")
+	ev.Str("addr", in.addr.String()).Err(err).Msg("login failed")
 }
 
 // login authenticates a client, and serves it if it wants the admin database: then it returns nil.
-func (p *Pooler) login(nc net.Conn, st *startup, addr peerAddr, l *live, in *entrance) (_ *client, hello []byte, err error) {
-	cfg := l.cfg
-	c := p.newClient(st, addr)
+func (in *entrance) login() (_ *client, hello []byte, err error) {
+	p, st, cfg := in.p, in.st, in.live.cfg
+	c := p.newClient(st, in.addr)
 	defer func() {
 		if err != nil {
-			_, _ = nc.Write(c.unsaid)
+			_, _ = in.nc.Write(c.unsaid)
 			c.left()
 		}
 	}()
-	if err := connect.CheckClientTLS(l.clientTLS.mode, st.tls != nil, addr.unix); err != nil {
+	if err := connect.CheckClientTLS(in.live.clientTLS.mode, st.tls != nil, in.addr.unix); err != nil {
 		return nil, nil, fatalError{errProtocol(err.Error())}
 	}
 	if st.negotiate {
-		if _, err := nc.Write(st.negotiateMessage()); err != nil {
+		if _, err := in.nc.Write(st.negotiateMessage()); err != nil {
 			return nil, nil, errQuiet
 		}
 	}
@@ -123,7 +119,7 @@ func (p *Pooler) login(nc net.Conn, st *startup, addr peerAddr, l *live, in *ent
 		d, known = p.findDatabase(st.database)
 	}
 	c.onLeave(func() { p.killErrs.Delete(c) })
-	res, err := p.authenticate(c, nc, st, addr, l, d, in, isAdmin)
+	res, err := in.authenticate(c, d, isAdmin)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -135,7 +131,7 @@ func (p *Pooler) login(nc net.Conn, st *startup, addr peerAddr, l *live, in *ent
 	c.creds = res
 	if isAdmin {
 		in.close()
-		if err := p.serveAdmin(c, nc, st, addr, l); err != nil {
+		if err := in.serveAdmin(c); err != nil {
 			return nil, nil, err
 		}
 		c.left()
@@ -147,7 +143,7 @@ func (p *Pooler) login(nc net.Conn, st *startup, addr peerAddr, l *live, in *ent
 			Hint: "ENABLE it on the admin console.",
 		}}
 	}
-	if hello, err = p.joinPool(c, nc, st, l, d, in); err != nil {
+	if hello, err = in.joinPool(c, d); err != nil {
 		return nil, nil, err
 	}
 	return c, hello, nil
@@ -168,8 +164,8 @@ func (p *Pooler) newClient(st *startup, addr peerAddr) *client {
 }
 
 // joinPool finishes the login of a client of a pool, and returns what it is told.
-func (p *Pooler) joinPool(c *client, nc net.Conn, st *startup, l *live, d *database, in *entrance) (hello []byte, err error) {
-	cfg := l.cfg
+func (in *entrance) joinPool(c *client, d *database) (hello []byte, err error) {
+	p, st, cfg := in.p, in.st, in.live.cfg
 	conf := d.conf.Load()
 	u := p.findUser(st.user)
 	c.db, c.user = d, u
@@ -225,7 +221,7 @@ func (p *Pooler) joinPool(c *client, nc net.Conn, st *startup, l *live, d *datab
 		c.pool.creds.Store(&c.creds)
 	}
 	if c.conn == nil {
-		if c.conn, err = newConn(nc); err != nil {
+		if c.conn, err = newConn(in.nc); err != nil {
 			return nil, fatalError{errProtocol("bouncer resources exhaustion")}
 		}
 	}
@@ -243,10 +239,10 @@ func (p *Pooler) joinPool(c *client, nc net.Conn, st *startup, l *live, d *datab
 		return nil, err
 	}
 	hello = c.hello(st, welcome, cfg)
-	if lc, ok := nc.(*loginConn); ok && len(lc.excess()) > 0 {
+	if lc, ok := in.nc.(*loginConn); ok && len(lc.excess()) > 0 {
 		c.in.w = copy(c.in.room(), lc.excess())
 	}
-	_ = nc.SetDeadline(time.Time{})
+	_ = in.nc.SetDeadline(time.Time{})
 	c.state.Store(stateIdle)
 	c.idleAt.Store(now())
 	if err := p.watch.add(c.conn.fd(), c); err != nil {

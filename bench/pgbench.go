@@ -69,23 +69,34 @@ func (l *pgbenchLoad) runFor(ctx context.Context, b *bench, targets []*target, c
 	}
 	defer os.RemoveAll(dir)
 
+	script := ""
+	if l.script != "" {
+		script = filepath.Join(dir, "script.sql")
+		if err := os.WriteFile(script, []byte(l.script+"\n"), 0o600); err != nil {
+			return nil, err
+		}
+	}
 	samples := make([]sample, len(targets))
+	programs, each := 1, clients
+	if l.reconnect { // see docs/benchmarks.md, "Connecting"
+		programs, each = clients, 1
+	}
+	errs := make([][]error, len(targets))
 	var running sync.WaitGroup
 	begin := time.Now()
 	for i, t := range targets {
-		prefix := filepath.Join(dir, strconv.Itoa(i))
-		cmd, err := l.command(b, t, prefix, clients, seconds)
-		if err != nil {
-			return nil, err
+		errs[i] = make([]error, programs)
+		for k := range programs {
+			cmd := l.command(b, t, filepath.Join(dir, strconv.Itoa(i)), script, each, seconds)
+			running.Go(func() { errs[i][k] = runLocked(ctx, cmd) })
 		}
-		running.Go(func() { samples[i].err = runLocked(ctx, cmd) })
 	}
 	readings, err := readUntil(ctx, targets, begin.Add(time.Duration(seconds)*time.Second-closing))
 	running.Wait()
 	var logs [][]transaction
 	for i := range targets {
 		var log []transaction
-		if samples[i].err == nil {
+		if samples[i].err = errors.Join(errs[i]...); samples[i].err == nil {
 			log, samples[i].err = readLogs(filepath.Join(dir, strconv.Itoa(i)))
 		}
 		if samples[i].err != nil {
@@ -107,27 +118,19 @@ func (l *pgbenchLoad) runFor(ctx context.Context, b *bench, targets []*target, c
 	return samples, nil
 }
 
-// command is the pgbench of one target.
-func (l *pgbenchLoad) command(b *bench, t *target, prefix string, clients, seconds int) (*exec.Cmd, error) {
-	jobs := 1
-	if l.reconnect {
-		jobs = clients // a thread of pgbench does nothing else while it connects
-	}
+// command is one pgbench of a target. Several may have the same prefix of their logs. script is a file, or "" for the built-in one.
+func (l *pgbenchLoad) command(b *bench, t *target, prefix, script string, clients, seconds int) *exec.Cmd {
 	args := []string{
 		"--no-vacuum", "--protocol=" + l.protocol,
-		"--client=" + strconv.Itoa(clients), "--jobs=" + strconv.Itoa(jobs),
+		"--client=" + strconv.Itoa(clients),
 		"--time=" + strconv.Itoa(seconds),
 		"--log", "--log-prefix=" + prefix,
 		"--host=" + loopback, "--port=" + strconv.Itoa(t.port), "--username=" + t.user(),
 	}
-	if l.script == "" {
+	if script == "" {
 		args = append(args, "--select-only")
 	} else {
-		file := prefix + ".sql"
-		if err := os.WriteFile(file, []byte(l.script+"\n"), 0o600); err != nil {
-			return nil, err
-		}
-		args = append(args, "--file="+file)
+		args = append(args, "--file="+script)
 	}
 	if l.reconnect {
 		args = append(args, "--connect")
@@ -138,7 +141,7 @@ func (l *pgbenchLoad) command(b *bench, t *target, prefix string, clients, secon
 	cmd := exec.Command(b.pgbench, append(args, benchDB)...)
 	cmd.Env = append(os.Environ(), "PGPASSWORD="+benchPassword, "PGSSLMODE=disable", "PGGSSENCMODE=disable")
 	cmd.SysProcAttr = childAttributes(nil)
-	return cmd, nil
+	return cmd
 }
 
 // runLocked runs a command to its end, or kills it when ctx ends. The error carries what it said.

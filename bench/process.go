@@ -30,7 +30,7 @@ func childAttributes(as *syscall.Credential) *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL, Credential: as}
 }
 
-// startProcess runs argv with its output in the file log.
+// startProcess runs argv with its output in the file log, as a session of its own: see docs/benchmarks.md, "Poolers".
 func startProcess(log string, as *syscall.Credential, env, argv []string) (*process, error) {
 	out, err := os.Create(log)
 	if err != nil {
@@ -42,6 +42,7 @@ func startProcess(log string, as *syscall.Credential, env, argv []string) (*proc
 	cmd.Env = env
 	cmd.Dir = "/"
 	cmd.SysProcAttr = childAttributes(as)
+	cmd.SysProcAttr.Setpgid, cmd.SysProcAttr.Setsid = false, true // a session has a process group of its own
 	p := &process{cmd: cmd, log: log, done: make(chan struct{})}
 	err = startLocked(cmd, func(err error) {
 		p.err = err

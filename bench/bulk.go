@@ -159,7 +159,7 @@ func copyIn(side *bulkSide, sql string, total int64, data *copyData) error {
 	// A server that gives up says so while we write; without a reader the error would be found only at the end.
 	reply := make(chan error, 1)
 	go func() { reply <- s.untilReady() }()
-	block := bytes.Repeat(copyMessage(strings.Repeat(data.row, 8)), 8)
+	block := data.block()
 	next := append(copyMessage(data.header), block...)
 	for sent := int64(0); sent < total; next = block {
 		if _, err := s.conn.Write(next); err != nil {
@@ -191,6 +191,9 @@ var (
 		row:    string(binary.BigEndian.AppendUint32([]byte{0, 1}, rowBytes-6)) + strings.Repeat("x", rowBytes-6),
 	}
 )
+
+// block is eight CopyData messages of eight rows.
+func (d *copyData) block() []byte { return bytes.Repeat(copyMessage(strings.Repeat(d.row, 8)), 8) }
 
 // copyMessage is CopyData.
 func copyMessage(data string) []byte {

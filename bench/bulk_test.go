@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"io"
 	"net"
 	"strings"
 	"testing"
@@ -95,16 +96,33 @@ func FuzzUntilReady(f *testing.F) {
 	})
 }
 
-func TestCopyDataIsMadeOfRows(t *testing.T) {
+func TestCopyBlockIsWholeMessages(t *testing.T) {
 	t.Parallel()
 	for _, d := range []copyData{copyText, copyBinary} {
-		if len(d.row) != rowBytes {
-			t.Errorf("a row has %d bytes, want %d", len(d.row), rowBytes)
+		s := &session{in: bufio.NewReader(bytes.NewReader(d.block()))}
+		rows := 0
+		for {
+			kind, n, err := s.header()
+			if err == io.EOF {
+				break
+			}
+			if err != nil || kind != 'd' {
+				t.Fatalf("message %q: %v", kind, err)
+			}
+			body := make([]byte, n)
+			if _, err := io.ReadFull(s.in, body); err != nil {
+				t.Fatal(err)
+			}
+			if n%rowBytes != 0 || body[n-1] != d.row[rowBytes-1] {
+				t.Errorf("a message of %d bytes does not end with a row", n)
+			}
+			rows += n / rowBytes
 		}
-		s := &session{in: bufio.NewReader(bytes.NewReader(copyMessage(d.row)))}
-		kind, n, err := s.header()
-		if err != nil || kind != 'd' || n != rowBytes {
-			t.Errorf("message %q of %d bytes: %v", kind, n, err)
+		if rows != 64 {
+			t.Errorf("got %d rows, want 64", rows)
 		}
+	}
+	if !strings.HasSuffix(copyText.row, "\n") {
+		t.Error("a row of text does not end the line")
 	}
 }

@@ -3,6 +3,7 @@ package integration
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -32,8 +33,12 @@ func newToolbox(t *testing.T, pg *pgtest.Cluster, programs ...string) toolbox {
 	}
 	b := toolbox{t, in}
 	for _, p := range programs {
-		if _, err := in.ProgramFor(t.Context(), p, pg.Installation.Major); err != nil {
+		_, err := in.ProgramFor(t.Context(), p, pg.Installation.Major)
+		if errors.Is(err, exec.ErrNotFound) || errors.Is(err, pgtest.ErrOlder) {
 			t.Skipf("not run: %v", err)
+		}
+		if err != nil {
+			t.Fatal(err)
 		}
 	}
 	return b

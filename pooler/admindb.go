@@ -58,8 +58,7 @@ func (in *entrance) serveAdmin(c *client) error {
 	defer cancel()
 	a := &adminClient{client: c, cancel: cancel, notify: make(chan struct{}, 1)}
 	params := map[string]string{}
-	b := append(c.unsaid, 'R', 0, 0, 0, 8, 0, 0, 0, 0)
-	c.unsaid = nil
+	b := append(in.unsaid, 'R', 0, 0, 0, 8, 0, 0, 0, 0)
 	for _, q := range adminParameters {
 		b = appendParameterStatus(b, q.name, q.value)
 	}

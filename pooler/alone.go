@@ -78,14 +78,14 @@ func (c *client) needsNoServer(b []byte) bool {
 }
 
 // answersParse reports whether a Parse, of which msg is what follows the header, needs no server: one of the same database and user has parsed
-// that text under the same parameters. The statement will be prepared where it is first used. Without this a program that prepares in one session, and waits
-// for it, while it has transactions open in others, waits for itself as soon as these have all servers.
+// that text under the same parameters. The statement will be prepared where it is first used. Without this a program that prepares in one session,
+// and waits for it, while it has transactions open in others, waits for itself as soon as these have all servers.
 func (c *client) answersParse(msg []byte) bool {
 	if !c.tracking {
 		return false
 	}
 	name, body, err := cstring(msg)
-	if err != nil || len(name) == 0 || c.stmts[string(name)] != nil || c.texts+len(body)+len(name)+stmtCost > maxClientTexts {
+	if err != nil || len(name) == 0 || c.stmts[string(name)] != nil || !c.hasRoom(name, body) {
 		return false
 	}
 	last := c.p.stmts.lastParsed(body, c.db.ddl.Load())

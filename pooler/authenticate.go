@@ -2,7 +2,6 @@ package pooler
 
 import (
 	"encoding/binary"
-	"net"
 	"os"
 
 	"pgdrover/internal/auth"
@@ -12,8 +11,7 @@ import (
 
 // messenger carries authentication messages.
 type messenger struct {
-	c  *client
-	nc net.Conn
+	in *entrance
 	r  *wire.Reader
 }
 
@@ -22,11 +20,11 @@ func (m *messenger) SendAuth(code uint32, data []byte) error {
 	b = binary.BigEndian.AppendUint32(b, code)
 	b = append(b, data...)
 	binary.BigEndian.PutUint32(b[1:], uint32(len(b)-1))
-	if code == auth.AuthSASLFinal { // nothing is asked with it: as PostgreSQL does, it is sent along with AuthenticationOk or an error
-		m.c.unsaid = b
+	if code == auth.AuthSASLFinal { // nothing is asked with it: PostgreSQL does not send it by itself either
+		m.in.unsaid = b
 		return nil
 	}
-	_, err := m.nc.Write(b)
+	_, err := m.in.nc.Write(b)
 	return err
 }
 
@@ -86,7 +84,7 @@ func (in *entrance) authenticate(c *client, d *database, isAdmin bool) (auth.Res
 		}
 		req.Known, req.Secret = ok, secret
 	}
-	res, err := in.p.verifier.Authenticate(in.ctx, &messenger{c: c, nc: in.nc, r: wire.NewReader(in.nc, maxPassword)}, req)
+	res, err := in.p.verifier.Authenticate(in.ctx, &messenger{in: in, r: wire.NewReader(in.nc, maxPassword)}, req)
 	if err == nil && res.Plain == "" && req.Secret.Kind() == auth.KindPlain {
 		res.Plain = req.Secret.Reveal() // from auth_query; what auth_file holds is found anyway
 	}

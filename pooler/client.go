@@ -30,7 +30,6 @@ type client struct {
 	addr      peerAddr
 	tls       string
 	creds     auth.Result
-	unsaid    []byte // in the login: what goes out together with what comes next
 	cancelKey []byte
 	mode      config.PoolMode
 	connected time.Time
@@ -462,6 +461,11 @@ func (c *client) setStmt(name string, st *stmt) {
 	c.p.stmts.unref(old)
 	c.texts += costOf(name, st) - costOf(name, old)
 	c.nStmts.Store(int32(len(c.stmts)))
+}
+
+// hasRoom reports whether a client may have another statement of that name and text.
+func (c *client) hasRoom(name, body []byte) bool {
+	return c.texts+stmtCost+len(name)+len(body) <= maxClientTexts
 }
 
 // costOf is what a statement counts towards maxClientTexts.

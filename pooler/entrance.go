@@ -20,8 +20,9 @@ type entrance struct {
 	ctx    context.Context // done when the login has to end
 	cancel context.CancelFunc
 
-	nc net.Conn // over TLS once that is agreed on
-	st *startup // nil before it has come
+	nc     net.Conn // over TLS once that is agreed on
+	st     *startup // nil before it has come
+	unsaid []byte   // what goes out together with AuthenticationOk or an error
 }
 
 // openEntrance begins the login of nc. It must be closed.

@@ -73,14 +73,14 @@ type greeting struct {
 const maxGreetings = 64
 
 // hello builds everything from AuthenticationOk to ReadyForQuery, and sets what the session begins with.
-func (c *client) hello(st *startup, welcome []connect.Param, cfg *config.Config) []byte {
+func (c *client) hello(in *entrance, welcome []connect.Param) []byte {
+	st, cfg := in.st, in.live.cfg
 	g := c.greeting(st, welcome, cfg)
 	c.session, c.initial = g.session, g.initial
 	c.appName.Store(&g.app)
 	c.cancelKey = c.p.newKey(c, st.minor)
-	b := make([]byte, 0, len(c.unsaid)+len(g.message)+64)
-	b = appendBackendKey(append(append(b, c.unsaid...), g.message...), c.cancelKey)
-	c.unsaid = nil
+	b := make([]byte, 0, len(in.unsaid)+len(g.message)+64)
+	b = appendBackendKey(append(append(b, in.unsaid...), g.message...), c.cancelKey)
 	if m := cfg.LoginNotifyMessage; m != "" {
 		b = append(b, (&Error{Severity: "NOTICE", Code: "00000", Message: m}).message()...)
 	}

@@ -62,7 +62,7 @@ func (in *entrance) reject(err error) {
 	in.close()
 	if e != nil {
 		_ = in.nc.SetDeadline(time.Now().Add(time.Second))
-		_, _ = in.nc.Write(e.message())
+		_, _ = in.nc.Write(append(in.unsaid, e.message()...))
 	}
 	if !in.live.cfg.LogPoolerErrors && !errors.Is(err, errQuiet) {
 		return
@@ -87,7 +87,6 @@ func (in *entrance) login() (_ *client, hello []byte, err error) {
 	c := p.newClient(st, in.addr)
 	defer func() {
 		if err != nil {
-			_, _ = in.nc.Write(c.unsaid)
 			c.left()
 		}
 	}()
@@ -238,7 +237,7 @@ func (in *entrance) joinPool(c *client, d *database) (hello []byte, err error) {
 	if err != nil {
 		return nil, err
 	}
-	hello = c.hello(st, welcome, cfg)
+	hello = c.hello(in, welcome)
 	if lc, ok := in.nc.(*loginConn); ok && len(lc.excess()) > 0 {
 		c.in.w = copy(c.in.room(), lc.excess())
 	}

@@ -132,7 +132,7 @@ func (c *client) parse(name, body, before []byte) (outcome, error) {
 	if _, ok := c.stmts[string(name)]; ok {
 		return c.parseAgain(name, before)
 	}
-	if c.texts+len(body)+len(name)+stmtCost > maxClientTexts {
+	if !c.hasRoom(name, body) {
 		return 0, fatalError{errTooManyTexts(len(c.stmts))}
 	}
 	st := c.p.stmts.intern(body, c.db.ddl.Load()) // this reference goes into the reply entry

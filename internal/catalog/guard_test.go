@@ -248,8 +248,11 @@ GRANT ALL ON orders, parts TO app; CREATE VIEW right_one AS SELECT g FROM genera
 
 			if version == 0 {
 				program, err := c.Installation.ProgramFor(within(t), "pg_dump", c.Installation.Major)
-				if err != nil {
+				if errors.Is(err, pgtest.ErrOlder) {
 					t.Skipf("restoring a dump was not run: %v", err)
+				}
+				if err != nil {
+					t.Fatal(err)
 				}
 				dump, err := exec.CommandContext(within(t), program, "-d", c.SocketDSN("postgres", pgtest.Superuser)).Output()
 				if err != nil {

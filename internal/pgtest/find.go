@@ -152,9 +152,12 @@ func (in Installation) Program(name string) (string, error) {
 	return p, nil
 }
 
+// ErrOlder says that a program is of an older version than the server.
+var ErrOlder = errors.New("it is older than the server")
+
 var programVersion = regexp.MustCompile(`\(PostgreSQL\) (\d+)`)
 
-// ProgramFor is Program for work on a server of that major version: one of an older version, which pg_dump for one refuses, is an error.
+// ProgramFor is Program for work on a server of that major version; ErrOlder is for a program that may refuse it, as pg_dump does.
 func (in Installation) ProgramFor(ctx context.Context, name string, major int) (string, error) {
 	path, err := in.Program(name)
 	if err != nil {
@@ -169,8 +172,12 @@ func (in Installation) ProgramFor(ctx context.Context, name string, major int) (
 	if m == nil {
 		return "", fmt.Errorf("%s --version: unexpected answer %q", path, version)
 	}
-	if n, err := strconv.Atoi(m[1]); err != nil || n < major {
-		return "", fmt.Errorf("%s is of version %q, the server of %d", path, version, major)
+	n, err := strconv.Atoi(m[1])
+	if err != nil {
+		return "", fmt.Errorf("%s --version: %w", path, err)
+	}
+	if n < major {
+		return "", fmt.Errorf("%s, %q, server %d: %w", path, version, major, ErrOlder)
 	}
 	return path, nil
 }

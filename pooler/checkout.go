@@ -27,19 +27,21 @@ func (c *client) checkout() error {
 
 func (c *client) checkoutFrom(t int64) error {
 	for {
-		s, err := c.pool.take(c)
+		s, err := c.pool.take(c, t)
+		linked := t
 		if err == nil && s == nil {
-			s, err = c.waitForServer(t)
+			s, err = c.waitForServer()
+			linked = now()
 		}
 		if err != nil {
 			return err
 		}
-		if err := s.ready(); err != nil {
+		if err := s.ready(linked); err != nil {
 			c.pool.notReady(s, err)
 			continue
 		}
-		c.linkTo(s)
-		waited := now() - t
+		c.linkTo(s, linked)
+		waited := linked - t
 		c.pool.counters.WaitTime.Add(waited)
 		c.pool.counters.ServerAssignments.Add(1)
 		c.pool.waits.Record(time.Duration(waited))
@@ -62,20 +64,27 @@ func (c *client) checkoutFrom(t int64) error {
 	}
 }
 
-// waitForServer waits in the queue of the pool.
-func (c *client) waitForServer(since int64) (*server, error) {
-	c.waitAt.Store(since)
+// waitForServer waits in the queue of the pool, where take has put the client.
+func (c *client) waitForServer() (*server, error) {
 	c.late.Store(nil)
 	c.state.Store(stateWaiting)
-	defer func() {
-		c.waitAt.Store(0)
-		c.state.Store(stateIdle)
-	}()
+	s, err := c.awaitGift()
+	c.waitAt.Store(0)
+	c.state.Store(stateIdle)
+	if c.reasons.Load() != 0 {
+		c.ring() // it may have been the same ring that told of both
+	}
+	return s, err
+}
+
+func (c *client) awaitGift() (*server, error) {
 	for {
-		select {
-		case g := <-c.wait.ch:
-			return g.s, g.err
-		case <-c.wakeCh:
+		<-c.bell
+		if s, err, ok := c.wait.take(); ok {
+			return s, err
+		}
+		if c.reasons.Load() == 0 {
+			continue // it was for something that is over
 		}
 		r := c.takeReasons()
 		var err error
@@ -96,12 +105,10 @@ func (c *client) waitForServer(since int64) (*server, error) {
 		if err == nil {
 			continue
 		}
-		if c.pool.leave(c) {
-			return nil, err
-		}
-		// A server, or an error, was on its way already.
-		if g := <-c.wait.ch; g.s != nil {
-			c.pool.release(g.s)
+		if !c.pool.leave(c) { // it was given something meanwhile
+			if s, _, _ := c.wait.take(); s != nil {
+				c.pool.release(s)
+			}
 		}
 		return nil, err
 	}
@@ -187,28 +194,29 @@ func (c *client) skip(end int) error {
 
 func appendReady(b []byte, status byte) []byte { return append(b, 'Z', 0, 0, 0, 5, status) }
 
-func (c *client) linkTo(s *server) {
-	t := now()
+// linkTo notes that the server works for the client, since t.
+func (c *client) linkTo(s *server, t int64) {
 	c.mu.Lock()
 	c.srv = s
 	c.mu.Unlock()
 	c.link.Store(s)
 	s.link.Store(c)
 	s.linkedAt.Store(t)
-	c.linkedAt.Store(t)
 	c.state.Store(stateActive)
 	c.sawFatal, c.sentNothing = false, false
 	c.dropBound, c.barrier, c.maybe = false, false, 0
 	c.held = nil
 }
 
-func (c *client) unlink() {
+func (c *client) unlink() { c.unlinkAt(now()) }
+
+func (c *client) unlinkAt(t int64) {
 	c.mu.Lock()
-	c.unlinkLocked()
+	c.unlinkLocked(t)
 	c.mu.Unlock()
 }
 
-func (c *client) unlinkLocked() {
+func (c *client) unlinkLocked(t int64) {
 	s := c.srv
 	if s == nil {
 		return
@@ -223,8 +231,7 @@ func (c *client) unlinkLocked() {
 	if c.reasons.Load() != 0 {
 		s.conn.resume() // an interrupt of this session is not the next one's
 	}
-	c.linkedAt.Store(0)
-	c.idleAt.Store(now())
+	c.idleAt.Store(t)
 	c.state.Store(stateIdle)
 }
 

@@ -98,7 +98,7 @@ type client struct {
 	duplex *duplex // non-nil while a second goroutine reads the server
 
 	reasons atomic.Uint32
-	wakeCh  chan struct{}
+	bell    chan struct{} // see ring; has room for one
 	wait    waiter
 
 	pending  []byte // for the client: what it had no room for when duplex mode began
@@ -120,7 +120,6 @@ type client struct {
 	queryAt    atomic.Int64
 	xactAt     atomic.Int64
 	idleAt     atomic.Int64 // since when nobody has spoken, while a server is linked or none is
-	linkedAt   atomic.Int64
 	waitAt     atomic.Int64
 	armed      atomic.Bool
 	link       atomic.Pointer[server] // srv for readers
@@ -194,8 +193,13 @@ func (c *client) interrupt(r reason) {
 		}
 	}
 	c.mu.Unlock()
+	c.ring()
+}
+
+// ring wakes the session where it waits for something else than a connection. One ring is kept for it if it does not wait.
+func (c *client) ring() {
 	select {
-	case c.wakeCh <- struct{}{}:
+	case c.bell <- struct{}{}:
 	default:
 	}
 }

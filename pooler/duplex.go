@@ -151,8 +151,8 @@ func (c *client) quietEnds(d *duplex) bool {
 	if c.srv.tx == 'I' && !c.unsynced {
 		c.xactDone(t)
 		if s := c.srv; c.releasable() && !c.unclear() && c.sin.empty() {
-			c.unlinkLocked()
-			c.pool.release(s)
+			c.unlinkLocked(t)
+			c.pool.releaseAt(s, t)
 		}
 	}
 	return true
@@ -262,7 +262,7 @@ func (c *client) awaitAnswers() {
 			return
 		case <-d.progress:
 			t.Reset(leaveGrace)
-		case <-c.wakeCh:
+		case <-c.bell:
 		case <-t.C:
 			return
 		}

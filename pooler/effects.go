@@ -12,6 +12,7 @@ const (
 	resets                           // RESET, SET … TO DEFAULT, DISCARD: see restore.go
 	listening                        // LISTEN, UNLISTEN: see listen.go
 	notifies                         // NOTIFY, pg_notify: a transaction that cannot be prepared
+	drops                            // DEALLOCATE, DISCARD: see drops.go
 )
 
 // effects is what is known of a text.
@@ -27,6 +28,9 @@ func effectsOf(text []byte, first uint64, whole bool) effects {
 	var rs []reset
 	if fx.effect&resets != 0 {
 		rs = findResets(text)
+	}
+	if fx.effect&drops != 0 && !dropsStatements(text) {
+		fx.effect &^= drops
 	}
 	if !whole {
 		fx.effect |= setsParameter | keepsState
@@ -180,8 +184,12 @@ func wordEffects(text []byte) effect {
 		case "temp", "temporary", "pg_temp", "hold", "prepare",
 			"pg_advisory_lock", "pg_advisory_lock_shared", "pg_try_advisory_lock", "pg_try_advisory_lock_shared":
 			e |= keepsState
-		case "reset", "default", "discard", "local":
+		case "reset", "default", "local":
 			e |= resets
+		case "discard":
+			e |= resets | drops
+		case "deallocate":
+			e |= drops
 		case "listen", "unlisten":
 			e |= listening
 		case "notify", "pg_notify":

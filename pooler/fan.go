@@ -105,7 +105,7 @@ func (f *fan) await(done <-chan struct{}) error {
 				err = f.clientErr
 			}
 			return err
-		case <-c.wakeCh:
+		case <-c.bell:
 		}
 		r := c.takeReasons()
 		switch {

@@ -15,7 +15,7 @@ func TestACancelBetweenRoundsEndsTheStatement(t *testing.T) {
 	a := r.shardPool(d, "a")
 	rc := r.routedClient(t, d, u, a)
 	c := rc.client
-	s, err := a.pl.take(c)
+	s, err := a.pl.take(c, now())
 	if err != nil || s == nil {
 		t.Fatal(s, err)
 	}

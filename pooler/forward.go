@@ -170,6 +170,7 @@ func (c *client) handle(end int) error {
 			return c.forwardDuplex(end)
 		}
 	}
+	var t int64
 	if c.srv == nil {
 		if ok, err := c.answerAlone(end); ok || err != nil {
 			return err
@@ -178,6 +179,7 @@ func (c *client) handle(end int) error {
 		if err := c.checkout(); err != nil {
 			return c.refused(err, end)
 		}
+		t = c.srv.linkedAt.Load()
 		c.retry = c.mode != config.PoolSession && c.repl == "none" && c.srv.conn.direct()
 	}
 	if c.channels != nil {
@@ -186,7 +188,10 @@ func (c *client) handle(end int) error {
 		}
 	}
 	if c.queryAt.Load() == 0 {
-		c.begin()
+		if t == 0 {
+			t = now()
+		}
+		c.beginAt(t)
 	}
 	terminate, err := c.forward(end)
 	if err != nil {
@@ -221,8 +226,9 @@ func keepSmall(b []byte) []byte {
 }
 
 // begin notes that a unit starts.
-func (c *client) begin() {
-	t := now()
+func (c *client) begin() { c.beginAt(now()) }
+
+func (c *client) beginAt(t int64) {
 	if c.router != nil && c.deadlock.Load() != nil {
 		c.deadlock.Store(nil) // it was meant for the one before, which had ended
 	}
@@ -262,11 +268,11 @@ func (c *client) forward(end int) (terminate bool, err error) {
 		}
 		switch typ {
 		case 'Q':
-			c.noteQuery(msg, whole)
+			fx := c.noteQuery(msg, whole)
 			if c.replies.skipping {
 				break
 			}
-			await = whole && c.tracking && dropsStatements(msg[headerLen:])
+			await = whole && c.tracking && fx.effect&drops != 0
 			c.replies.push(replyQuery)
 			c.unsynced = false
 			c.unnamed.forget() // a simple query destroys the unnamed statement
@@ -403,12 +409,11 @@ func (c *client) passBody() error {
 }
 
 // noteQuery looks at a simple query's text.
-func (c *client) noteQuery(msg []byte, whole bool) {
-	text := msg[headerLen:]
-	c.willRun(c.noteText(text, whole))
-	if c.copyIn {
-		c.copyIn = false
-	}
+func (c *client) noteQuery(msg []byte, whole bool) effects {
+	fx := c.noteText(msg[headerLen:], whole)
+	c.willRun(fx)
+	c.copyIn = false
+	return fx
 }
 
 // noteText remembers what runs, and looks for effects that the protocol does not show.

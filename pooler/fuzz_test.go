@@ -161,7 +161,7 @@ func FuzzServerStream(f *testing.F) {
 			defer func() { s.close("test is over") }()
 			c := fp.client(4, nil)
 			defer c.leave()
-			c.linkTo(s.server)
+			c.linkTo(s.server, now())
 			defer c.unlink()
 			for _, k := range expected {
 				switch k := replyKind(k%12 + 1); {

@@ -38,7 +38,7 @@ func (c *client) welcome(in *entrance) ([]connect.Param, error) {
 // takeAtLogin takes a server for a client that has not logged in yet. A client that leaves meanwhile gives up its place in
 // the queue, and client_login_timeout goes on counting.
 func (c *client) takeAtLogin(in *entrance) (*server, error) {
-	s, err := c.pool.take(c)
+	s, err := c.pool.take(c, now())
 	if err != nil || s != nil {
 		return s, err
 	}
@@ -54,7 +54,7 @@ func (c *client) takeAtLogin(in *entrance) (*server, error) {
 		}
 		c.kill(e)
 	})()
-	s, err = c.waitForServer(now())
+	s, err = c.waitForServer()
 	if err == nil && in.ctx.Err() != nil {
 		in.end() // waiting has cleared the deadline
 	}

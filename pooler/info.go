@@ -339,14 +339,15 @@ func (pl *pool) waiterInfo(c *client) WaiterInfo {
 	pl.mu.Lock()
 	defer pl.mu.Unlock()
 	var holder *client
+	var held int64
 	for s := range pl.servers {
 		h := s.link.Load()
 		if h == nil {
 			continue
 		}
 		w.InUse++
-		if holder == nil || h.linkedAt.Load() < holder.linkedAt.Load() {
-			holder = h
+		if at := s.linkedAt.Load(); holder == nil || at < held {
+			holder, held = h, at
 			w.HolderServerPID = int(s.sc.PID)
 		}
 	}
@@ -361,7 +362,7 @@ func (pl *pool) waiterInfo(c *client) WaiterInfo {
 		w.Reason = "connecting"
 	}
 	if holder != nil {
-		w.HolderID, w.HolderFor, w.HolderQuery = holder.id, since(holder.linkedAt.Load()), holder.running()
+		w.HolderID, w.HolderFor, w.HolderQuery = holder.id, since(held), holder.running()
 		if app := holder.appName.Load(); app != nil {
 			w.HolderApplicationName = *app
 		}

@@ -151,9 +151,8 @@ func (in *entrance) login() (_ *client, hello []byte, err error) {
 func (p *Pooler) newClient(st *startup, addr peerAddr) *client {
 	c := &client{
 		p: p, id: p.lastID.Add(1), loginName: st.user, addr: addr, connected: time.Now(), repl: st.repl,
-		wakeCh: make(chan struct{}, 1), initial: noEnv,
+		bell: make(chan struct{}, 1), initial: noEnv,
 	}
-	c.wait.ch = make(chan grant, 1)
 	c.in.pool, c.sin.pool = p.bufs, p.bufs
 	c.stepFn, c.relayFn = c.step, c.relayStep
 	if st.tls != nil {

@@ -64,17 +64,25 @@ type pool struct {
 	emptySince int64                     // since when there has been no client and no server, 0 if there are; guarded by mu
 }
 
-// grant is what a waiter is given: a server, or why there will be none.
-type grant struct {
-	s   *server
-	err error
+// waiter is a client's place in a queue, and what it is given in the end. Who gives rings the client.
+type waiter struct {
+	prev, next *client // guarded by pool.mu
+	queued     bool    // guarded by pool.mu
+
+	given atomic.Bool // s or err is there
+	s     *server
+	err   error // why there will be no server
 }
 
-// waiter is a client's place in a queue.
-type waiter struct {
-	ch         chan grant // room for one
-	prev, next *client    // guarded by pool.mu
-	queued     bool       // guarded by pool.mu
+// take returns what the client was given, if it was. The client is its owner.
+func (w *waiter) take() (s *server, err error, ok bool) {
+	if !w.given.Load() {
+		return nil, nil, false
+	}
+	s, err = w.s, w.err
+	w.s, w.err = nil, nil
+	w.given.Store(false)
+	return s, err, true
 }
 
 // waitList is a fair queue of clients.
@@ -110,8 +118,8 @@ func (l *waitList) remove(c *client) {
 	l.n--
 }
 
-// take returns an idle server, or puts c into the queue and returns nil.
-func (p *pool) take(c *client) (*server, error) {
+// take returns an idle server, or puts c into the queue and returns nil. c has wanted one since t.
+func (p *pool) take(c *client, t int64) (*server, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.waiters.n == 0 && !p.held() {
@@ -126,9 +134,7 @@ func (p *pool) take(c *client) (*server, error) {
 	if p.dropped && p.key.shard != "" {
 		return nil, fatalError{errShardRemoved(p)}
 	}
-	if c.waitAt.Load() == 0 {
-		c.waitAt.Store(now())
-	}
+	c.waitAt.Store(t)
 	p.waiters.push(c)
 	p.grow()
 	return nil, nil
@@ -188,7 +194,7 @@ func (p *pool) failing() error {
 	return fatalError{errLoginFailing(p)}
 }
 
-// leave takes c out of the queue. It reports false if a grant is on its way already.
+// leave takes c out of the queue. It reports false if it has been given something.
 func (p *pool) leave(c *client) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -207,6 +213,23 @@ func (p *pool) dequeue(c *client) {
 	}
 }
 
+// give takes c out of the queue with a server, or the reason why there will be none. The caller holds mu, and rings c when it has let go of it.
+func (p *pool) give(c *client, s *server, err error) {
+	p.dequeue(c)
+	c.wait.s, c.wait.err = s, err
+	c.wait.given.Store(true)
+}
+
+// giveAll does the same for everybody who waits.
+func (p *pool) giveAll(err error) (ring []*client) {
+	for p.waiters.n > 0 {
+		c := p.waiters.head
+		p.give(c, nil, err)
+		ring = append(ring, c)
+	}
+	return ring
+}
+
 // setBlocked notes whether clients wait because of a limit that spans pools. The caller holds mu.
 func (p *pool) setBlocked(on bool) {
 	if p.blocked == on {
@@ -221,12 +244,14 @@ func (p *pool) setBlocked(on bool) {
 }
 
 // release takes back a server that is idle and exactly at the end of a ReadyForQuery.
-func (p *pool) release(s *server) {
+func (p *pool) release(s *server) { p.releaseAt(s, now()) }
+
+func (p *pool) releaseAt(s *server, t int64) {
 	if p.p.settings().ServerResetQueryAlways && p.key.replication == "none" {
 		go p.resetAndFree(s)
 		return
 	}
-	p.free(s)
+	p.freeAt(s, t)
 }
 
 // releaseSession takes back a server whose session-mode client has left.
@@ -241,8 +266,9 @@ func (p *pool) resetAndFree(s *server) {
 }
 
 // free hands an idle server to the oldest waiter, or keeps it.
-func (p *pool) free(s *server) {
-	t := now()
+func (p *pool) free(s *server) { p.freeAt(s, now()) }
+
+func (p *pool) freeAt(s *server, t int64) {
 	if why := p.unfit(s, t); why != "" {
 		s.close(why)
 		return
@@ -269,11 +295,11 @@ func (p *pool) free(s *server) {
 		s.close("pool_size was lowered")
 		return
 	case c != nil:
-		p.dequeue(c)
+		p.give(c, s, nil)
 		s.state.Store(serverActive)
 		s.releasedAt = t
 		p.mu.Unlock()
-		c.wait.ch <- grant{s: s}
+		c.ring()
 		return
 	}
 	s.releasedAt = t
@@ -427,7 +453,7 @@ func (p *pool) connect() {
 		p.mu.Unlock()
 		p.p.ledger.give(p)
 		for _, c := range fail {
-			c.wait.ch <- grant{err: fatalError{errServerLogin(err)}}
+			c.ring()
 		}
 		p.p.freed(p)
 		p.p.changed()
@@ -467,12 +493,12 @@ func (p *pool) notReady(s *server, err error) {
 	}
 	s.close(err.Error())
 	for _, c := range tell {
-		c.wait.ch <- grant{err: fatalError{errServerLogin(err)}}
+		c.ring()
 	}
 }
 
-// failed notes that a server could not be opened, and returns the waiters to be told. The caller holds mu.
-func (p *pool) failed(err error) (tell []*client) {
+// failed notes that a server could not be opened, and returns the waiters to be rung, who are told. The caller holds mu.
+func (p *pool) failed(err error) (ring []*client) {
 	t := now()
 	retry := p.p.settings().ServerLoginRetry
 	p.lastErr, p.lastErrAt = err, t
@@ -485,11 +511,7 @@ func (p *pool) failed(err error) (tell []*client) {
 		p.loginErr = true
 		p.retryAt = t + int64(retry)
 		if len(p.servers) == 0 {
-			for p.waiters.n > 0 {
-				c := p.waiters.head
-				p.dequeue(c)
-				tell = append(tell, c)
-			}
+			ring = p.giveAll(fatalError{errServerLogin(err)})
 		}
 	} else {
 		// Nobody answers, or the server is starting: clients wait, and we look again soon.
@@ -501,7 +523,7 @@ func (p *pool) failed(err error) (tell []*client) {
 		p.grow()
 		p.mu.Unlock()
 	})
-	return tell
+	return ring
 }
 
 // extraParams is track_extra_parameters.
@@ -509,16 +531,11 @@ func (p *pool) extraParams() []string { return p.p.extra }
 
 // dismiss tells everybody who waits for a server of a shard that there will be none.
 func (pl *pool) dismiss() {
-	var tell []*client
 	pl.mu.Lock()
-	for pl.waiters.n > 0 {
-		c := pl.waiters.head
-		pl.dequeue(c)
-		tell = append(tell, c)
-	}
+	ring := pl.giveAll(fatalError{errShardRemoved(pl)})
 	pl.mu.Unlock()
-	for _, c := range tell {
-		c.wait.ch <- grant{err: fatalError{errShardRemoved(pl)}}
+	for _, c := range ring {
+		c.ring()
 	}
 }
 

@@ -171,7 +171,7 @@ func (c *client) settle() {
 	}
 	c.xactDone(t)
 	if c.releasable() && !c.unclear() {
-		c.release()
+		c.releaseAt(t)
 	}
 }
 
@@ -222,16 +222,17 @@ func (c *client) answered() error {
 }
 
 // release gives the linked server back. Its stream is exactly at the end of a ReadyForQuery.
-func (c *client) release() {
+func (c *client) release() { c.releaseAt(now()) }
+
+func (c *client) releaseAt(t int64) {
 	s := c.srv
 	c.dirty = false
+	c.unlinkAt(t)
 	if !c.sin.empty() || c.sbody > 0 {
-		c.unlink()
 		s.close("server sent something behind ReadyForQuery")
 		return
 	}
-	c.unlink()
-	c.pool.release(s)
+	c.pool.releaseAt(s, t)
 }
 
 // consume goes through what the server has sent and returns what the client gets of it, valid until the next read.

@@ -77,7 +77,7 @@ func (c *client) extended(typ byte, msg []byte, whole bool, before []byte) (how 
 	}
 	if typ == 'B' {
 		c.willRunLater(st.fx)
-		c.dropBound = c.dropBound || st.drops
+		c.dropBound = c.dropBound || st.fx.effect&drops != 0
 		c.bound = append(c.bound[:0], name...)
 	}
 	c.stage(before)
@@ -271,7 +271,7 @@ func (c *client) unnamedStatement(typ byte, body []byte, whole bool, before []by
 		return unchanged, nil
 	}
 	if typ == 'B' {
-		c.dropBound = c.dropBound || dropsStatements(c.unnamed.text)
+		c.dropBound = c.dropBound || c.unFx.effect&drops != 0
 		c.willRunLater(c.unFx)
 	}
 	if s.unOwner == c.id && s.unGen == c.unnamed.gen {

@@ -125,13 +125,13 @@ func (s *server) closeLater(name string) {
 	}
 }
 
-// ready checks a server that is about to be handed out.
-func (s *server) ready() error {
+// ready checks a server that is about to be handed out, at t.
+func (s *server) ready(t int64) error {
 	if s.dead.Load() {
 		return errors.New("server closed the connection while it was idle")
 	}
 	set := s.pool.p.settings()
-	if set.ServerCheckQuery == "" || now()-s.releasedAt < int64(set.ServerCheckDelay) && set.ServerCheckDelay > 0 {
+	if set.ServerCheckQuery == "" || t-s.releasedAt < int64(set.ServerCheckDelay) && set.ServerCheckDelay > 0 {
 		return nil
 	}
 	q := set.ServerCheckQuery

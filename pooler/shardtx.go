@@ -555,7 +555,6 @@ func (c *client) relink(s *server) {
 	c.mu.Unlock()
 	c.pins.Store(k.pins)
 	c.link.Store(s)
-	c.linkedAt.Store(s.linkedAt.Load())
 	c.state.Store(stateActive)
 }
 

@@ -12,11 +12,10 @@ import (
 // behind the name: query, 0, int16 count, int32 OIDs. Equal statements share one stmt.
 type stmt struct {
 	stmtID
-	fx    effects
-	drops bool                     // it may drop prepared statements
-	last  atomic.Pointer[parsedBy] // nil before the first time
-	refs  int                      // guarded by stmtTable.mu
-	idle  int                      // how many of refs are servers'; guarded by stmtTable.mu
+	fx   effects
+	last atomic.Pointer[parsedBy] // nil before the first time
+	refs int                      // guarded by stmtTable.mu
+	idle int                      // how many of refs are servers'; guarded by stmtTable.mu
 }
 
 // stmtID is what makes statements one. A text that is prepared after a table was altered is another statement than the same
@@ -65,7 +64,7 @@ func (t *stmtTable) intern(body []byte, ddl uint64) *stmt {
 	defer t.mu.Unlock()
 	s := t.m[stmtID{string(body), ddl}]
 	if s == nil {
-		s = &stmt{stmtID: stmtID{string(body), ddl}, fx: effectsOfBody(body), drops: dropsStatements(body)}
+		s = &stmt{stmtID: stmtID{string(body), ddl}, fx: effectsOfBody(body)}
 		t.m[s.stmtID] = s
 		t.bytes += len(s.body)
 		t.over.Store(t.bytes > t.limit)

@@ -13,6 +13,8 @@ import (
 	"modernc.org/libc"
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
+
+	"pgdrover/internal/procs"
 )
 
 const (
@@ -80,6 +82,7 @@ func (e *engine) open(ctx context.Context, text string, views []*view, rows func
 	case <-ctx.Done():
 		return nil, e.explain(ctx, ctx.Err())
 	}
+	procs.Busy()
 	s := &selection{engine: e, text: text, views: views, db: sql.OpenDB(e)}
 	defer func() {
 		if err != nil {

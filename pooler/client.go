@@ -12,6 +12,7 @@ import (
 
 	"pgdrover/internal/auth"
 	"pgdrover/internal/config"
+	"pgdrover/internal/procs"
 )
 
 // client is one session of an application. Its goroutine (run) reads the client, and while a server is
@@ -276,6 +277,9 @@ func (c *client) step() bool {
 			return true
 		}
 		c.in.took(n, more)
+		if c.in.streams() {
+			procs.Busy()
+		}
 		c.pool.counters.BytesReceived.Add(int64(n))
 		if c.armed.Load() {
 			c.disarm()

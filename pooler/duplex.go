@@ -4,6 +4,8 @@ import (
 	"errors"
 	"os"
 	"time"
+
+	"pgdrover/internal/procs"
 )
 
 // duplexBytes is how much a unit may have, when one side cannot tell that a write would wait (TLS), before both
@@ -82,6 +84,9 @@ func (c *client) pumpLoop(d *duplex, s *server) error {
 				return true
 			}
 			c.sin.took(n, more)
+			if c.sin.streams() {
+				procs.Busy()
+			}
 			c.mu.Lock()
 			out, err := c.consume()
 			quiet := err == nil && c.quiet(d)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"pgdrover/internal/config"
+	"pgdrover/internal/procs"
 	"pgdrover/internal/stats"
 )
 
@@ -18,14 +19,22 @@ const silence = 50 * time.Millisecond
 
 // janitor enforces time limits by comparing timestamps, so that the hot path sets no timers.
 func (p *Pooler) janitor() {
-	t := time.NewTicker(tick)
+	t := time.NewTimer(tick)
 	defer t.Stop()
-	for n := 0; ; n++ {
+	last := now()
+	for n := 0; ; {
 		select {
 		case <-p.ctx.Done():
 			return
 		case <-t.C:
 		}
+		procs.Tick()
+		t.Reset(procs.Pace(tick))
+		if now()-last < int64(tick)-int64(tick/20) {
+			continue
+		}
+		n++
+		last = now()
 		wakeMonitor()
 		p.sweepLogins()
 		if n%3 == 0 {

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"pgdrover/internal/config"
+	"pgdrover/internal/procs"
 )
 
 var (
@@ -95,6 +96,9 @@ func (c *client) relayStep() bool {
 			return true
 		}
 		c.sin.took(n, more)
+		if c.sin.streams() {
+			procs.Busy()
+		}
 		out, err := c.consume()
 		if err != nil {
 			c.relayErr = err

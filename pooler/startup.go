@@ -11,6 +11,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"pgdrover/internal/procs"
 )
 
 // Request codes in the place of a protocol version (PostgreSQL manual, "Message Formats").
@@ -116,6 +118,7 @@ func readStartup(nc net.Conn, side sideTLS) (net.Conn, *startup, error) {
 }
 
 func handshake(tc *tls.Conn) (*tls.ConnectionState, error) {
+	procs.Busy()
 	if err := tc.Handshake(); err != nil {
 		return nil, fmt.Errorf("%w: TLS handshake: %w", errQuiet, err)
 	}

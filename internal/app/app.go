@@ -22,6 +22,7 @@ import (
 	"pgdrover/admin"
 	"pgdrover/internal/config"
 	"pgdrover/internal/logging"
+	"pgdrover/internal/procs"
 	"pgdrover/pooler"
 )
 
@@ -124,6 +125,7 @@ func Start(path string, o Options) (_ *Process, err error) {
 		}
 	}()
 	raiseFileLimit()
+	procs.Adapt()
 	if p.pid, err = writePIDFile(set.PidFile, set.User); err != nil {
 		return nil, err
 	}

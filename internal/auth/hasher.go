@@ -9,8 +9,9 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
-	"runtime"
 	"sync"
+
+	"pgdrover/internal/procs"
 )
 
 const (
@@ -21,7 +22,7 @@ const (
 // HasherOptions bound a Hasher; zero values mean the defaults.
 type HasherOptions struct {
 	Entries  int // cached salted passwords; 4096 by default
-	Parallel int // PBKDF2 computations at once; half of GOMAXPROCS, at least 1, by default
+	Parallel int // PBKDF2 computations at once; half of procs.Max, at least 1, by default
 }
 
 // Hasher computes salted passwords. It bounds how many are computed at once, computes the same one only once
@@ -59,7 +60,7 @@ func NewHasher(o HasherOptions) *Hasher {
 		o.Entries = defaultCacheEntries
 	}
 	if o.Parallel <= 0 {
-		o.Parallel = max(1, runtime.GOMAXPROCS(0)/2)
+		o.Parallel = max(1, procs.Max()/2)
 	}
 	h := &Hasher{sem: make(chan struct{}, o.Parallel), key: make([]byte, 32)}
 	_, _ = rand.Read(h.key)
@@ -142,6 +143,7 @@ func (h *Hasher) salted(ctx context.Context, password string, salt []byte, itera
 func (h *Hasher) compute(ctx context.Context, c *hashCall, key cacheKey, password string, salt []byte, iterations int, keep bool) {
 	select {
 	case h.sem <- struct{}{}:
+		procs.Busy()
 		c.salted, c.err = pbkdf2SHA256(password, salt, iterations)
 		<-h.sem
 	case <-ctx.Done():

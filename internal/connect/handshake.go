@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"pgdrover/internal/auth"
+	"pgdrover/internal/procs"
 	"pgdrover/internal/wire"
 )
 
@@ -97,6 +98,7 @@ func (h *handshake) encrypt(ctx context.Context, raw net.Conn, cfg *tls.Config) 
 	default:
 		return nil, h.errorf(ReasonProtocol, fmt.Errorf("the server answered the request for TLS with %q", answer))
 	}
+	procs.Busy()
 	conn := tls.Client(raw, cfg)
 	if err := conn.HandshakeContext(ctx); err != nil {
 		return nil, h.errorf(ReasonTLS, err)

@@ -4,11 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"strings"
 
 	pg_query "github.com/pganalyze/pg_query_go/v5"
 	"github.com/pganalyze/pg_query_go/v5/parser"
+
+	"pgdrover/internal/procs"
 )
 
 // Parser calls the C parser behind a gate. Goroutines share it.
@@ -23,7 +24,7 @@ func NewParser(limits Limits) (*Parser, error) {
 	if err := limits.validate(); err != nil {
 		return nil, err
 	}
-	return &Parser{limits: limits, slots: make(chan struct{}, runtime.GOMAXPROCS(0))}, nil
+	return &Parser{limits: limits, slots: make(chan struct{}, procs.Max())}, nil
 }
 
 // Limits returns the parser's limits.

@@ -19,127 +19,128 @@ import (
 // linked and the traffic is a simple back and forth, also the server. When both directions have to move at once
 // a second goroutine (duplex.go) takes the direction from server to client; then mu guards what both touch.
 type client struct {
-	p    *Pooler
-	id   uint64
-	conn conn
-	pool *pool // of the linked server, or the one that is asked for the next; the session's own
-	home *pool // where it is counted; never changes
-	db   *database
-	user *user // the login user's limits and counters
+	// What every query needs, in the order in which it is needed: a client that has been silent for a moment is in no cache any more.
+	p        *Pooler
+	conn     conn
+	pool     *pool   // of the linked server, or the one that is asked for the next; the session's own
+	srv      *server // linked server; written by the owner under mu
+	mu       sync.Mutex
+	duplex   *duplex // non-nil while a second goroutine reads the server
+	router   *router // of a sharded database, else nil
+	session  session
+	stepFn   func(uintptr) bool // step and relayStep; made once, so that loop does not allocate
+	relayFn  func(uintptr) bool
+	repl     string // "none", "logical", "physical"
+	mode     config.PoolMode
+	tracking bool // prepared statements are renamed and followed
+	noPQExec bool // disable_pqexec
 
+	copyIn     bool // the server reads CopyData
+	copyBoth   bool
+	unsynced   bool // messages of the extended protocol were forwarded and no Sync behind them
+	answers    bool // the last message forwarded makes the server send what it has to say
+	half       bool // the end of a COPY was forwarded last, whose answer may have to wait for a Sync that is still to come
+	early      bool // something that the server may answer was sent, and its answer not read yet
+	skipToSync bool // an error of ours: the client's messages up to Sync go nowhere
+	barrier    bool // nothing more is forwarded before everything that was has been answered
+	dropBound  bool // a statement was bound that drops prepared statements
+	created    bool // a statement has, by its command tag, created, altered or dropped something; a router sets it to false
+	dirty      bool // unreported parameters may have changed: ask before the server is released
+	pinAsk     bool // something may keep the server: ask before it is released
+	notifies   bool // NOTIFY was seen: the transaction cannot be prepared
+	listens    bool // LISTEN was seen while linked
+	heldReady  bool // a ReadyForQuery is kept from the client until what after says is done
+	after      after
+	drop       bool // the rest of a client message goes nowhere
+	eat        bool // the rest of a server message is swallowed
+	mute       bool // a write to the client has failed half-way: whatever came next would be read as part of a row
+	retry      bool // the unit now on its way may be sent again: nothing of it has been answered
+	sawFatal   bool // the linked server has said FATAL
+	ended      bool // relayStep has read all that is expected
+
+	sentNothing bool // the server did not take a byte of the unit
+	closed      bool
+	parting     bool // finish says the last words, which no interrupt may cut short
+
+	in       inbuf  // from the client
+	body     int    // bytes of a client message that are still to come and go to the server as they are, or nowhere
+	unitFrom int    // where in `in` the unit begins that may be sent again
+	send     []byte // what the next server write begins with: part of in or fwd
+	fwd      []byte // for the server, when it is not a plain stretch of in
+
+	replies   replies
+	region    uint64 // counts Syncs forwarded
+	maybe     int    // Syncs that a COPY swallows if it reads any data, and does not if it fails before
+	completed int    // statements that the server has completed since a router set it to 0
+
+	sin     inbuf  // from the server
+	sbody   int    // bytes of a server message that are still to come
+	out     []byte // for the client, when it is not a plain stretch of sin
+	last    []byte // for the client: the end of its answers, valid while ended
+	instead []byte // what the client gets in the place of the server's last message, if anything
+	held    []byte // a FATAL kept back while retry is possible
+
+	relayErr error // how the last read of the server ended
+
+	// For SHOW and the sweep, which run on other goroutines. Times are now(); 0 is "not".
+	state      atomic.Uint32
+	reasons    atomic.Uint32
+	link       atomic.Pointer[server] // srv for readers
+	queryAt    atomic.Int64
+	requestAt  atomic.Int64
+	xactAt     atomic.Int64
+	idleAt     atomic.Int64           // since when nobody has spoken, while a server is linked or none is
+	command    atomic.Uint64          // first letters of what it last ran
+	pins       atomic.Pointer[string] // why the server is kept between transactions; nil if it is not
+	armed      atomic.Bool
+	gone       atomic.Bool // the client has closed its side
+	dying      atomic.Bool // it was killed; for those who work for it on other goroutines
+	syncing    atomic.Bool // a server is got ready for a unit: what runs on it is ours, and no cancel request means that
+	cancelNext atomic.Bool // a cancel request came for a unit that no server has been sent yet
+	stopping   atomic.Bool
+
+	waitAt atomic.Int64
+	bell   chan struct{} // see ring; has room for one
+	wait   waiter
+
+	unnamed unnamed // statement
+	unFx    effects // of the last one
+	inbox           // notifications; see listen.go
+
+	// What some need.
+	stmts    map[string]*stmt // prepared statements by the client's names
+	texts    int              // bytes of them
+	maxStmts int              // max_prepared_statements
+	bound    []byte           // the name in the last Bind
+	initial  env              // what it asked for when it connected, where that differs from the servers' own
+	resets   []reset          // for after
+	refusal  *Error           // why a message is not forwarded
+	pending  []byte           // for the client: what it had no room for when duplex mode began
+	leave    []func()         // see onLeave
+
+	fanned     atomic.Pointer[fanned] // the servers of several shards that work for it at once
+	late       atomic.Pointer[Error]  // what it is told with reasonLate
+	deadlock   atomic.Pointer[Error]  // what it is told in the place of its cancelled statement
+	inShards   atomic.Bool            // it holds servers of a transaction while it waits for the one of a further shard
+	cancelAt   atomic.Int64           // queryAt of the statement over shards that a cancel request came for: it begins no further round
+	cancelWait atomic.Int32           // cancel requests under way for this client
+	notifiedAt atomic.Int64
+	leftAt     atomic.Int64 // when it was first seen to have closed its side
+	nStmts     atomic.Int32
+	lastQuery  atomic.Pointer[string]
+	appName    atomic.Pointer[string]
+
+	// Who it is.
+	id        uint64
+	home      *pool // where it is counted; never changes
+	db        *database
+	user      *user // the login user's limits and counters
 	loginName string
 	addr      peerAddr
 	tls       string
 	creds     auth.Result
 	cancelKey []byte
-	mode      config.PoolMode
 	connected time.Time
-	repl      string // "none", "logical", "physical"
-	tracking  bool   // prepared statements are renamed and followed
-	maxStmts  int    // max_prepared_statements
-	noPQExec  bool   // disable_pqexec
-
-	in   inbuf // from the client
-	sin  inbuf // from the server
-	body int   // bytes of a client message that are still to come and go to the server as they are
-	drop bool  // those bytes go nowhere instead
-
-	sbody int    // bytes of a server message that are still to come
-	eat   bool   // those bytes are swallowed
-	mute  bool   // a write to the client has failed half-way: whatever came next would be read as part of a row
-	out   []byte // for the client, when it is not a plain stretch of sin
-
-	instead []byte // what the client gets in the place of the server's last message, if anything
-	fwd     []byte // for the server, when it is not a plain stretch of in
-	send    []byte // what the next server write begins with: part of in or fwd
-
-	router *router // of a sharded database, else nil
-
-	replies    replies
-	region     uint64 // counts Syncs forwarded
-	copyIn     bool   // the server reads CopyData
-	unsynced   bool   // messages of the extended protocol were forwarded and no Sync behind them
-	maybe      int    // Syncs that a COPY swallows if it reads any data, and does not if it fails before
-	completed  int    // statements that the server has completed since a router set it to 0
-	created    bool   // one of them, by its command tag, has created, altered or dropped something; a router sets it to false
-	answers    bool   // the last message forwarded makes the server send what it has to say
-	half       bool   // the end of a COPY was forwarded last, whose answer may have to wait for a Sync that is still to come
-	early      bool   // something that the server may answer was sent, and its answer not read yet
-	dropBound  bool   // a statement was bound that drops prepared statements
-	barrier    bool   // nothing more is forwarded before everything that was has been answered
-	copyBoth   bool
-	skipToSync bool // an error of ours: the client's messages up to Sync go nowhere
-
-	session  session
-	stmts    map[string]*stmt // prepared statements by the client's names
-	texts    int              // bytes of them
-	bound    []byte           // the name in the last Bind
-	unnamed  unnamed          // statement
-	unFx     effects          // of the last one
-	initial  env              // what it asked for when it connected, where that differs from the servers' own
-	dirty    bool             // unreported parameters may have changed: ask before the server is released
-	pinAsk   bool             // something may keep the server: ask before it is released
-	notifies bool             // NOTIFY was seen: the transaction cannot be prepared
-	after    after            // what is to be done at the next ReadyForQuery, and for that:
-	resets   []reset
-	refusal  *Error // why a message is not forwarded
-	// heldReady: a ReadyForQuery is kept from the client until that is done.
-	heldReady bool
-	inbox          // notifications; see listen.go
-	listens   bool // LISTEN was seen while linked
-
-	retry       bool   // the unit now on its way may be sent again: nothing of it has been answered
-	unitFrom    int    // where in `in` it begins
-	sentNothing bool   // the server did not take a byte of it
-	held        []byte // a FATAL kept back while retry is possible
-	sawFatal    bool   // the linked server has said FATAL
-
-	srv    *server // linked server; written by the owner under mu
-	mu     sync.Mutex
-	duplex *duplex // non-nil while a second goroutine reads the server
-
-	reasons atomic.Uint32
-	bell    chan struct{} // see ring; has room for one
-	wait    waiter
-
-	pending  []byte // for the client: what it had no room for when duplex mode began
-	last     []byte // for the client: the end of its answers, valid while ended
-	ended    bool   // relayStep has read all that is expected
-	stopping atomic.Bool
-	gone     atomic.Bool // the client has closed its side
-
-	leave    []func() // see onLeave
-	relayErr error    // how the last read of the server ended
-	closed   bool
-	parting  bool // finish says the last words, which no interrupt may cut short
-	stepFn   func() bool
-	relayFn  func() bool
-
-	// For SHOW and the sweep, which run on other goroutines. Times are now(); 0 is "not".
-	state      atomic.Uint32
-	requestAt  atomic.Int64
-	queryAt    atomic.Int64
-	xactAt     atomic.Int64
-	idleAt     atomic.Int64 // since when nobody has spoken, while a server is linked or none is
-	waitAt     atomic.Int64
-	armed      atomic.Bool
-	link       atomic.Pointer[server] // srv for readers
-	fanned     atomic.Pointer[fanned] // the servers of several shards that work for it at once
-	late       atomic.Pointer[Error]  // what it is told with reasonLate
-	deadlock   atomic.Pointer[Error]  // what it is told in the place of its cancelled statement
-	dying      atomic.Bool            // it was killed; for those who work for it on other goroutines
-	inShards   atomic.Bool            // it holds servers of a transaction while it waits for the one of a further shard
-	command    atomic.Uint64          // first letters of what it last ran
-	notifiedAt atomic.Int64
-	leftAt     atomic.Int64 // when it was first seen to have closed its side
-	lastQuery  atomic.Pointer[string]
-	appName    atomic.Pointer[string]
-	nStmts     atomic.Int32
-	cancelWait atomic.Int32           // cancel requests under way for this client
-	syncing    atomic.Bool            // a server is got ready for a unit: what runs on it is ours, and no cancel request means that
-	pins       atomic.Pointer[string] // why the server is kept between transactions; nil if it is not
-	cancelAt   atomic.Int64           // queryAt of the statement over shards that a cancel request came for: it begins no further round
-	cancelNext atomic.Bool            // a cancel request came for a unit that no server has been sent yet
 }
 
 // reason is why a session was interrupted; several may come together.

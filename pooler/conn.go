@@ -19,8 +19,9 @@ var errWouldBlock = errors.New("would block")
 // readability without a read that only returns EAGAIN. netConn is the plain path, used for TLS.
 type conn interface {
 	// loop calls step, and again each time the descriptor may have become readable, until step returns true.
-	// It returns os.ErrDeadlineExceeded after interrupt.
-	loop(step func() bool) error
+	// It returns os.ErrDeadlineExceeded after interrupt. The descriptor that step gets is of no use to it: step is
+	// what syscall.RawConn.Read wants, so that nothing lies between.
+	loop(step func(fd uintptr) bool) error
 	// read returns what is there. more says that there may be more at once; errWouldBlock that there is
 	// nothing (never on a netConn, which blocks). The end of the stream is io.EOF.
 	read(p []byte) (n int, more bool, err error)
@@ -69,25 +70,18 @@ func newConn(nc net.Conn) (conn, error) {
 	if isTLS {
 		return &netConn{nc: nc, sys: fd}, nil
 	}
-	c := &rawConn{nc: nc, rc: q.rc, sys: fd}
-	c.stepFn = func(uintptr) bool { return c.step() }
-	return c, nil
+	return &rawConn{nc: nc, rc: q.rc, sys: fd}, nil
 }
 
 type rawConn struct {
-	nc     net.Conn
-	rc     syscall.RawConn
-	sys    int
-	step   func() bool
-	stepFn func(uintptr) bool // calls step; made once, so that loop does not allocate
+	nc  net.Conn
+	rc  syscall.RawConn
+	sys int
 
 	gathering *gather // nil until a large answer comes
 }
 
-func (c *rawConn) loop(step func() bool) error {
-	c.step = step
-	return c.rc.Read(c.stepFn)
-}
+func (c *rawConn) loop(step func(uintptr) bool) error { return c.rc.Read(step) }
 
 func (c *rawConn) read(p []byte) (int, bool, error) {
 	n, err := recv(c.sys, p)
@@ -159,8 +153,8 @@ type netConn struct {
 	sys int
 }
 
-func (c *netConn) loop(step func() bool) error {
-	for !step() {
+func (c *netConn) loop(step func(uintptr) bool) error {
+	for !step(uintptr(c.sys)) {
 	}
 	return nil
 }

@@ -50,7 +50,7 @@ func TestLoopLosesNoWakeUp(t *testing.T) {
 		}
 	}()
 	within(t, func() {
-		err := c.loop(func() bool {
+		err := c.loop(func(uintptr) bool {
 			k, _, err := c.read(buf)
 			if err == errWouldBlock {
 				return false
@@ -102,7 +102,7 @@ func TestReadTellsDataMoreNothingAndTheEndApart(t *testing.T) {
 func TestInterruptEndsALoopThatWaitsAndTheNextOneUntilResume(t *testing.T) {
 	t.Parallel()
 	_, c := rawPair(t)
-	never := func() bool {
+	never := func(uintptr) bool {
 		_, _, err := c.read(make([]byte, 1))
 		return err != errWouldBlock
 	}

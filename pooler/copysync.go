@@ -21,7 +21,7 @@ func (c *client) awaitSyncs() error {
 		return err
 	}
 	var fail error
-	step := func() bool {
+	step := func(uintptr) bool {
 		n, more, err := s.conn.read(c.sin.room())
 		if err == errWouldBlock {
 			return false

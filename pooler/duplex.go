@@ -73,7 +73,7 @@ func (c *client) pumpLoop(d *duplex, s *server) error {
 	}
 	var fail error
 	var last []byte // for the client, once the loop has been left: see lastPart
-	step := func() bool {
+	step := func(uintptr) bool {
 		for {
 			n, more, err := s.conn.read(c.sin.room())
 			if err == errWouldBlock {

@@ -73,7 +73,7 @@ func (c *memConn) got() []byte {
 	return append([]byte(nil), c.written...)
 }
 
-func (c *memConn) loop(step func() bool) error {
+func (c *memConn) loop(step func(uintptr) bool) error {
 	c.looping.Lock()
 	defer c.looping.Unlock()
 	for {
@@ -83,7 +83,7 @@ func (c *memConn) loop(step func() bool) error {
 		if stop {
 			return os.ErrDeadlineExceeded
 		}
-		if step() {
+		if step(0) {
 			return nil
 		}
 		c.mu.Lock()

@@ -181,7 +181,7 @@ func (f *fan) drive(l *leg, msg []byte) error {
 		b = b[n:]
 	}
 	var fail error
-	step := func() bool {
+	step := func(uintptr) bool {
 		for {
 			n, more, err := s.conn.read(in.room())
 			if err == errWouldBlock {

@@ -46,7 +46,7 @@ func TestTheEndOfALargeAnswerIsNotWaitedFor(t *testing.T) {
 	got := 0
 	gathered := false
 	read := func() error {
-		return c.loop(func() bool {
+		return c.loop(func(uintptr) bool {
 			for {
 				n, more, err := c.read(in.room())
 				if errors.Is(err, errWouldBlock) {
@@ -91,7 +91,7 @@ func TestTheEndOfALargeAnswerIsNotWaitedFor(t *testing.T) {
 		t.Fatal("it does not gather")
 	}
 	c.interrupt(false)
-	if err := c.loop(func() bool { return false }); !errors.Is(err, os.ErrDeadlineExceeded) {
+	if err := c.loop(func(uintptr) bool { return false }); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("the interrupt is told as %v", err)
 	}
 	c.ungather()
@@ -115,7 +115,7 @@ func TestATimerThatIsOverAtOnceLosesNothing(t *testing.T) {
 	for range 100 {
 		read := make(chan error, 1)
 		go func() {
-			read <- c.loop(func() bool {
+			read <- c.loop(func(uintptr) bool {
 				if _, _, err := c.read(buf); err == nil {
 					return true
 				}

@@ -154,7 +154,9 @@ func (p *Pooler) newClient(st *startup, addr peerAddr) *client {
 		bell: make(chan struct{}, 1), initial: noEnv,
 	}
 	c.in.pool, c.sin.pool = p.bufs, p.bufs
-	c.stepFn, c.relayFn = c.step, c.relayStep
+	c.replies.init()
+	c.stepFn = func(uintptr) bool { return c.step() }
+	c.relayFn = func(uintptr) bool { return c.relayStep() }
 	if st.tls != nil {
 		c.tls = tlsName(*st.tls)
 	}

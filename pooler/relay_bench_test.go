@@ -14,8 +14,8 @@ type instantConn struct {
 	unread, reply []byte
 }
 
-func (c *instantConn) loop(step func() bool) error {
-	for !step() && len(c.unread) > 0 {
+func (c *instantConn) loop(step func(uintptr) bool) error {
+	for !step(0) && len(c.unread) > 0 {
 	}
 	return nil
 }

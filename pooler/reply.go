@@ -39,10 +39,13 @@ type replyData struct {
 type replies struct {
 	kinds ring[replyKind]
 	data  ring[replyData]
-	asked int // how many of kinds are answered with ReadyForQuery
+	asked int           // how many of kinds are answered with ReadyForQuery
+	few   [16]replyKind // what kinds begins with, so that it has no memory of its own to be fetched
 	// skipping: an error was reported and no Sync has been forwarded since, so the server ignores everything.
 	skipping bool
 }
+
+func (q *replies) init() { q.kinds.b = q.few[:] }
 
 func (q *replies) push(k replyKind) {
 	if q.skipping {
@@ -152,6 +155,7 @@ func (q *replies) reset(undo func(k replyKind, d *replyData)) {
 		}
 	}
 	q.kinds.clear()
+	q.init()
 	q.data.clear()
 	q.asked, q.skipping = 0, false
 }

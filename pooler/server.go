@@ -18,42 +18,39 @@ import (
 // while it is idle, a goroutine of the pool while it is tested or reset. Only the atomic fields and those
 // that name a lock may be used by others.
 type server struct {
-	id   uint64
-	pool *pool
-	sc   *connect.Server
-	conn conn
-	conf *config.Database // where it is
-
-	quiet bool // one of our own that the log leaves out
-	mark  int  // pool.marks when it was opened, of one of our own
-
-	tx       byte     // status of the last ReadyForQuery
-	session  session  // what its parameters are known to be
-	base     env      // what they were after the login, for what DISCARD ALL brings back
-	asks     []string // parameters that follow clients and that this server does not report
-	prepared preparedSet
-	toClose  []string // statements to be closed when it is next used
-	unOwner  uint64   // client whose unnamed statement is on it
-	unGen    uint64
-
-	kept       kept // what the session knows of it while another shard's server is linked
-	midway     bool // a message to it is half way: whatever were sent now would be read as part of it
-	createdAt  int64
-	releasedAt int64 // when it last became idle
-	tlsName    string
-
+	// What every query needs.
+	pool        *pool
+	conn        conn
+	session     session // what its parameters are known to be
+	tx          byte    // status of the last ReadyForQuery
+	midway      bool    // a message to it is half way: whatever were sent now would be read as part of it
+	parked      bool    // released while a cancel request was on its way: not handed out before it has arrived; guarded by pool.mu
 	state       atomic.Uint32
-	link        atomic.Pointer[client]
-	linkedAt    atomic.Int64
 	closeNeeded atomic.Bool
 	dead        atomic.Bool // its peer has hung up
-	mute        atomic.Bool // lookout has found that no answer will come
-	closed      atomic.Bool
+	link        atomic.Pointer[client]
+	linkedAt    atomic.Int64
+	createdAt   int64
+	releasedAt  int64    // when it last became idle
+	cancels     int      // cancel requests on their way to it; guarded by pool.mu
+	unOwner     uint64   // client whose unnamed statement is on it
+	unGen       uint64   // and which of that client's it is
+	toClose     []string // statements to be closed when it is next used
+	prepared    preparedSet
 	nPrepared   atomic.Int32
-	appName     atomic.Pointer[string]
 
-	cancels int  // cancel requests on their way to it; guarded by pool.mu
-	parked  bool // released while one was: not handed out before it has arrived; guarded by pool.mu
+	id      uint64
+	sc      *connect.Server
+	conf    *config.Database // where it is
+	quiet   bool             // one of our own that the log leaves out
+	mark    int              // pool.marks when it was opened, of one of our own
+	base    env              // what its parameters were after the login, for what DISCARD ALL brings back
+	asks    []string         // parameters that follow clients and that this server does not report
+	kept    kept             // what the session knows of it while another shard's server is linked
+	tlsName string
+	mute    atomic.Bool // lookout has found that no answer will come
+	closed  atomic.Bool
+	appName atomic.Pointer[string]
 }
 
 // Server states, for SHOW SERVERS.

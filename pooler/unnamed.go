@@ -32,6 +32,9 @@ func (u *unnamed) parse(body []byte, whole bool) (gen uint64) {
 
 // forget notes that there is none.
 func (u *unnamed) forget() {
+	if u.count == 0 {
+		return // there never was
+	}
 	u.count++
 	u.text, u.gen = nil, u.count
 	u.old, u.oldGen = nil, 0

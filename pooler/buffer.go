@@ -9,7 +9,7 @@ const (
 	// bufSize is the size of the buffers between two sockets, in bytes. A message that is larger streams through.
 	bufSize = 16 << 10
 	// bigBufSize is what a buffer grows to while a stream fills it: large results and COPY cost fewer system calls.
-	bigBufSize = 128 << 10
+	bigBufSize = 64 << 10
 )
 
 // bufPool hands out bufSize buffers; connections give theirs back when they are idle.
@@ -49,6 +49,7 @@ type inbuf struct {
 	big   *[bigBufSize]byte
 	hot   bool // the last read filled it
 	flow  int  // bytes since it was last at rest
+	turn  int  // bytes since others had their turn
 	b     []byte
 	r, w  int
 }
@@ -64,7 +65,17 @@ func (in *inbuf) full() bool { return in.r == 0 && in.w == len(in.b) }
 func (in *inbuf) took(n int, more bool) {
 	in.w += n
 	in.flow += n
+	in.turn += n
 	in.hot = more || in.streams()
+}
+
+// turnOver reports whether so much was read that it is the turn of others.
+func (in *inbuf) turnOver() bool {
+	if in.turn < turnBytes {
+		return false
+	}
+	in.turn = 0
+	return true
 }
 
 // streams reports that so much has come in one go that more may be waited for.
@@ -136,7 +147,7 @@ func (in *inbuf) free() {
 
 // rest gives the memory back if nothing is held.
 func (in *inbuf) rest() {
-	in.flow = 0
+	in.flow, in.turn = 0, 0
 	if in.r == in.w && in.b != nil {
 		in.r, in.w = 0, 0
 		in.free()

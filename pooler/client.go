@@ -12,7 +12,6 @@ import (
 
 	"pgdrover/internal/auth"
 	"pgdrover/internal/config"
-	"pgdrover/internal/procs"
 )
 
 // client is one session of an application. Its goroutine (run) reads the client, and while a server is
@@ -278,8 +277,8 @@ func (c *client) step() bool {
 			return true
 		}
 		c.in.took(n, more)
-		if c.in.streams() {
-			procs.Busy()
+		if c.in.turnOver() {
+			c.p.giveWay()
 		}
 		c.pool.counters.BytesReceived.Add(int64(n))
 		if c.armed.Load() {

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"os"
 	"time"
-
-	"pgdrover/internal/procs"
 )
 
 // duplexBytes is how much a unit may have, when one side cannot tell that a write would wait (TLS), before both
@@ -84,8 +82,8 @@ func (c *client) pumpLoop(d *duplex, s *server) error {
 				return true
 			}
 			c.sin.took(n, more)
-			if c.sin.streams() {
-				procs.Busy()
+			if c.sin.turnOver() {
+				c.p.giveWay()
 			}
 			c.mu.Lock()
 			out, err := c.consume()

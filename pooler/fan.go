@@ -193,6 +193,9 @@ func (f *fan) drive(l *leg, msg []byte) error {
 				return true
 			}
 			in.took(n, more)
+			if in.turnOver() {
+				f.c.p.giveWay()
+			}
 			over, err := f.take(l, &in)
 			if err != nil || over {
 				fail = err

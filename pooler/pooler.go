@@ -24,6 +24,7 @@ type Pooler struct {
 	admin    AdminServer
 	watch    *watcher
 	bufs     *bufPool
+	tickets  tickets // see giveWay
 	stmts    *stmtTable
 	ledger   *ledger
 	hasher   *auth.Hasher
@@ -150,6 +151,7 @@ func (p *Pooler) Close() {
 		pl.awaitConnects(p)
 	}
 	p.watch.close()
+	p.tickets.close()
 	p.finished()
 }
 

@@ -11,7 +11,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"pgdrover/internal/config"
-	"pgdrover/internal/procs"
 )
 
 var (
@@ -96,8 +95,8 @@ func (c *client) relayStep() bool {
 			return true
 		}
 		c.sin.took(n, more)
-		if c.sin.streams() {
-			procs.Busy()
+		if c.sin.turnOver() {
+			c.p.giveWay()
 		}
 		out, err := c.consume()
 		if err != nil {

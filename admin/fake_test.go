@@ -117,7 +117,7 @@ func (f *fakeControl) Lists() pooler.ListInfo {
 }
 
 func (f *fakeControl) State() pooler.StateInfo {
-	return pooler.StateInfo{Active: true, Started: at.Add(-90 * time.Second)}
+	return pooler.StateInfo{Active: true, Started: at.Add(-90 * time.Second), Processors: 1, MaxProcessors: 4}
 }
 
 func (f *fakeControl) Stats() []pooler.DatabaseStats {

@@ -48,6 +48,8 @@ func viewState() *view {
 			{"suspended", yesNo(s.Suspended)},
 			{"shutting_down", yesNo(s.ShuttingDown)},
 			{"started", showTime(s.Started)},
+			{"processors", strconv.Itoa(s.Processors)},
+			{"max_processors", strconv.Itoa(s.MaxProcessors)},
 			{"uptime_s", strconv.FormatInt(int64(age(e.now, s.Started)/time.Second), 10)},
 		}
 		st := e.cfg.Status()

@@ -33,6 +33,13 @@ type pgbenchLoad struct {
 	rate      float64
 	// wholeTail counts transactions that finish after the window too, and so the slowest ones.
 	wholeTail bool
+	beside    *beside // what others do meanwhile; nil for nothing
+}
+
+// beside is a further load of each target, as fast as it can.
+type beside struct {
+	script  string
+	clients int
 }
 
 // The window of a run opens when all sides have begun to work and their pools have had the time to grow,
@@ -76,6 +83,12 @@ func (l *pgbenchLoad) runFor(ctx context.Context, b *bench, targets []*target, c
 			return nil, err
 		}
 	}
+	others := filepath.Join(dir, "beside.sql")
+	if l.beside != nil {
+		if err := os.WriteFile(others, []byte(l.beside.script+"\n"), 0o600); err != nil {
+			return nil, err
+		}
+	}
 	samples := make([]sample, len(targets))
 	programs, each := 1, clients
 	if l.reconnect { // see docs/benchmarks.md, "Connecting"
@@ -89,6 +102,12 @@ func (l *pgbenchLoad) runFor(ctx context.Context, b *bench, targets []*target, c
 		for k := range programs {
 			cmd := l.command(b, t, filepath.Join(dir, strconv.Itoa(i)), script, each, seconds)
 			running.Go(func() { errs[i][k] = runLocked(ctx, cmd) })
+		}
+		if l.beside != nil {
+			other := &pgbenchLoad{protocol: l.protocol}
+			cmd := other.command(b, t, filepath.Join(dir, besideLog(i)), others, l.beside.clients, seconds)
+			errs[i] = append(errs[i], nil)
+			running.Go(func() { errs[i][programs] = runLocked(ctx, cmd) })
 		}
 	}
 	readings, err := readUntil(ctx, targets, begin.Add(time.Duration(seconds)*time.Second-closing))
@@ -114,9 +133,23 @@ func (l *pgbenchLoad) runFor(ctx context.Context, b *bench, targets []*target, c
 	}
 	for i, log := range logs {
 		samples[i] = l.digest(log, from, to, i)
+		if l.beside == nil || samples[i].err != nil {
+			continue
+		}
+		others, err := readLogs(filepath.Join(dir, besideLog(i)))
+		if err != nil {
+			return nil, err
+		}
+		for _, tx := range others {
+			if !tx.end.Before(from.at) && tx.end.Before(to.at) {
+				samples[i].beside++
+			}
+		}
 	}
 	return samples, nil
 }
+
+func besideLog(i int) string { return fmt.Sprintf("beside-%d", i) }
 
 // command is one pgbench of a target. Several may have the same prefix of their logs. script is a file, or "" for the built-in one.
 func (l *pgbenchLoad) command(b *bench, t *target, prefix, script string, clients, seconds int) *exec.Cmd {

@@ -71,6 +71,8 @@ const (
 	idleClients    = 2000
 	connectClients = 16
 	tenthClients   = 16
+	besideSmall    = 4
+	besideBig      = 6
 )
 
 // scenarios is everything that is measured, in the order of the report.
@@ -122,6 +124,22 @@ func scenarios(quick bool) []scenario {
 		crowded.load, crowded.rounds = &pgbenchLoad{protocol: "simple", seconds: 5, wholeTail: true}, 1
 	}
 	all = append(all, crowded)
+	all = append(all, scenario{
+		name: fmt.Sprintf("select-only simple, %s at 400/s beside %d that fetch 1.4 MB", plural(besideSmall, "client"), besideBig),
+		load: &pgbenchLoad{
+			protocol: "simple", seconds: 4, rate: 400,
+			beside: &beside{script: "SELECT repeat('x', 1000) FROM generate_series(1, 1400);", clients: besideBig},
+		},
+		clients: besideSmall,
+		metrics: []metric{p50(), p99(), besidePerSecond("results")},
+		goals: []goal{
+			{metric: "p99", ratio: true, limit: 2},
+			{metric: "results", ratio: true, limit: 1.3, more: true},
+		},
+		turns:  true,
+		rounds: 3,
+		direct: true,
+	})
 	for _, auth := range []string{authTrust, authSCRAM} {
 		all = append(all, scenario{
 			name:    fmt.Sprintf("connect, SELECT 1, disconnect; %s", auth),

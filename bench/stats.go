@@ -13,6 +13,7 @@ type sample struct {
 	p50     float64 // milliseconds
 	p99     float64 // milliseconds
 	kib     float64 // resident KiB per idle client
+	beside  float64 // transactions of others inside the window
 	err     error   // why there is no measurement
 }
 
@@ -28,6 +29,11 @@ var nan = math.NaN()
 // perSecond, cpuPer and the others are the columns that scenarios choose from.
 func perSecond(name string) metric {
 	return metric{name, "/s", func(s sample) float64 { return s.ops / s.seconds }}
+}
+
+// besidePerSecond is what others have done meanwhile.
+func besidePerSecond(name string) metric {
+	return metric{name, "/s", func(s sample) float64 { return s.beside / s.seconds }}
 }
 
 // cpuPer is processor time for each operation, in units of scale seconds.

@@ -171,6 +171,7 @@ type StateInfo struct {
 	Active, Paused, Suspended bool
 	ShuttingDown              bool
 	Started                   time.Time
+	Processors, MaxProcessors int // in use for Go code at present, and at most; see package procs
 }
 
 // DatabaseStats are the counters of one database.

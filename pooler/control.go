@@ -7,6 +7,7 @@ import (
 
 	"pgdrover/internal/config"
 	"pgdrover/internal/connect"
+	"pgdrover/internal/procs"
 )
 
 var _ Control = (*Pooler)(nil)
@@ -298,6 +299,7 @@ func (p *Pooler) State() StateInfo {
 	paused := p.paused.Load()
 	return StateInfo{
 		Active: !paused && p.shutdown.Load() == 0, Paused: paused, ShuttingDown: p.shutdown.Load() != 0, Started: started,
+		Processors: procs.InUse(), MaxProcessors: procs.Max(),
 	}
 }
 

@@ -21,8 +21,9 @@ import (
 // of logins a second that was a fifth of the pooler's CPU time.
 type acceptor struct {
 	net.Listener
-	file *os.File // the same socket
-	rc   syscall.RawConn
+	file  *os.File // the same socket
+	rc    syscall.RawConn
+	local netip.AddrPort // its address, unless it has several
 
 	// Of the last accept.
 	fd    int
@@ -41,6 +42,9 @@ func newAcceptor(l net.Listener) (*acceptor, error) {
 		return nil, err
 	}
 	a := &acceptor{Listener: l, file: f}
+	if tcp, ok := l.Addr().(*net.TCPAddr); ok && !tcp.IP.IsUnspecified() && tcp.Zone == "" {
+		a.local = netip.AddrPortFrom(tcp.AddrPort().Addr().Unmap(), uint16(tcp.Port))
+	}
 	if a.rc, err = f.SyscallConn(); err == nil {
 		err = f.SetDeadline(time.Time{}) // it fails if the runtime's poller does not have it
 	}
@@ -86,6 +90,10 @@ func (a *acceptor) accept() (*accepted, error) {
 	if c.addr.ip, c.addr.port, ok = ipOf(&a.peer); !ok {
 		c.addr.unix = true
 		c.addr.askPeer(c)
+		return c, nil
+	}
+	if a.local.IsValid() {
+		c.addr.local, c.addr.localPort = a.local.Addr(), int(a.local.Port())
 		return c, nil
 	}
 	var local unix.RawSockaddrAny

@@ -66,6 +66,9 @@ func (c *client) checkoutFrom(t int64) error {
 
 // waitForServer waits in the queue of the pool, where take has put the client.
 func (c *client) waitForServer() (*server, error) {
+	if !c.watched.Load() {
+		c.watchOver()
+	}
 	c.late.Store(nil)
 	c.state.Store(stateWaiting)
 	s, err := c.awaitGift()

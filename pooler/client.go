@@ -92,6 +92,7 @@ type client struct {
 	command    atomic.Uint64          // first letters of what it last ran
 	pins       atomic.Pointer[string] // why the server is kept between transactions; nil if it is not
 	armed      atomic.Bool
+	watched    atomic.Bool // see watchOver
 	gone       atomic.Bool // the client has closed its side
 	dying      atomic.Bool // it was killed; for those who work for it on other goroutines
 	syncing    atomic.Bool // a server is got ready for a unit: what runs on it is ours, and no cancel request means that
@@ -293,9 +294,33 @@ func (c *client) step() bool {
 			c.relayErr = fatalError{errShutdown()}
 			return true
 		}
-		if !more && !c.gone.Load() {
+		if !more && !c.gone.Load() && c.watched.Load() { // otherwise the next read tells whether that was the end of the stream
 			return false
 		}
+	}
+}
+
+// watchOver has the watcher tell when the client leaves. The janitor calls it, for sessions that are not over at once, and the session itself
+// before it waits for something else than its client. Until then each read goes on to the end of what is there.
+func (c *client) watchOver() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed || c.watched.Load() {
+		return
+	}
+	if err := c.p.watch.add(c.conn.fd(), c); err != nil {
+		c.p.log.Error().Err(err).Uint64("client", c.id).Msg("watching a client failed") // it goes on as before
+		return
+	}
+	c.watched.Store(true)
+}
+
+// unwatch ends that, for a connection that others may go on with.
+func (c *client) unwatch() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.watched.Swap(false) {
+		c.p.watch.release(c.conn.fd())
 	}
 }
 
@@ -406,7 +431,9 @@ func (c *client) finish(err error) {
 	c.mu.Lock()
 	c.closed = true
 	c.mu.Unlock()
-	c.p.watch.remove(c.conn.fd())
+	if c.watched.Load() {
+		c.p.watch.remove(c.conn.fd())
+	}
 	c.conn.close()
 	c.in.r, c.in.w = 0, 0
 	c.in.free()

@@ -42,10 +42,7 @@ func (c *client) takeAtLogin(in *entrance) (*server, error) {
 	if err != nil || s != nil {
 		return s, err
 	}
-	if err := c.p.watch.add(c.conn.fd(), c); err != nil {
-		c.p.log.Error().Err(err).Msg("watching a client failed") // it waits all the same
-	}
-	defer c.p.watch.release(c.conn.fd())
+	defer c.unwatch()
 	defer context.AfterFunc(in.ctx, func() {
 		e := in.ended()
 		if e.Message == loginTimeout {

@@ -21,8 +21,7 @@ const silence = 50 * time.Millisecond
 func (p *Pooler) janitor() {
 	t := time.NewTimer(tick)
 	defer t.Stop()
-	last := now()
-	for n := 0; ; {
+	for n, last := 0, int64(0); ; {
 		select {
 		case <-p.ctx.Done():
 			return
@@ -30,37 +29,40 @@ func (p *Pooler) janitor() {
 		}
 		procs.Tick()
 		t.Reset(procs.Pace(tick))
-		if now()-last < int64(tick)-int64(tick/20) {
-			continue
+		if at := now(); at-last >= int64(tick*9/10) { // it was not for the processors alone
+			p.round(n)
+			n, last = n+1, at
 		}
-		n++
-		last = now()
-		wakeMonitor()
-		p.sweepLogins()
-		if n%3 == 0 {
-			p.openMinimum()
-		}
-		pools := p.allPools()
-		for _, pl := range pools {
-			pl.listenToSilent()
-		}
-		if n%3 != 0 {
-			continue
-		}
-		for _, pl := range pools {
-			pl.sweepWaiters()
-			pl.sweepServers()
-			pl.sweepHubs(now())
-			pl.sweepDecisions()
-		}
-		p.sweepClients()
-		p.sweepDeadlocks()
-		p.sweepEmpty()
-		p.sweepIdleDatabases(pools)
-		p.statsPeriod()
-		if n%trimTicks == 0 {
-			p.trim()
-		}
+	}
+}
+
+// round is what the janitor does at each tick; most of it at every third is enough.
+func (p *Pooler) round(n int) {
+	wakeMonitor()
+	p.sweepLogins()
+	if n%3 == 0 {
+		p.openMinimum()
+	}
+	pools := p.allPools()
+	for _, pl := range pools {
+		pl.listenToSilent()
+	}
+	if n%3 != 0 {
+		return
+	}
+	for _, pl := range pools {
+		pl.sweepWaiters()
+		pl.sweepServers()
+		pl.sweepHubs(now())
+		pl.sweepDecisions()
+	}
+	p.sweepClients()
+	p.sweepDeadlocks()
+	p.sweepEmpty()
+	p.sweepIdleDatabases(pools)
+	p.statsPeriod()
+	if n%trimTicks == 0 {
+		p.trim()
 	}
 }
 
@@ -195,6 +197,9 @@ func (p *Pooler) sweepClients() {
 	set := p.settings()
 	drain := p.draining()
 	for _, c := range p.allClients() {
+		if !c.watched.Load() {
+			c.watchOver()
+		}
 		limits := c.home.conf.Load()
 		query, xact, idle := c.queryAt.Load(), c.xactAt.Load(), c.idleAt.Load()
 		stream := c.repl != "none" // that its command takes long says nothing: it may have no end

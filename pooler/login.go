@@ -245,10 +245,6 @@ func (in *entrance) joinPool(c *client, d *database) (hello []byte, err error) {
 	_ = in.nc.SetDeadline(time.Time{})
 	c.state.Store(stateIdle)
 	c.idleAt.Store(now())
-	if err := p.watch.add(c.conn.fd(), c); err != nil {
-		p.forgetKey(c.cancelKey)
-		return nil, fatalError{errProtocol("bouncer resources exhaustion")}
-	}
 	// It is on the books before it hears that it is in: whoever knows of the client finds it there.
 	p.mu.Lock()
 	p.clients[c.id] = c

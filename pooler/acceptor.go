@@ -24,6 +24,7 @@ type acceptor struct {
 	file  *os.File // the same socket
 	rc    syscall.RawConn
 	local netip.AddrPort // its address, unless it has several
+	husks *husks         // of what it has accepted
 
 	// Of the last accept.
 	fd    int
@@ -32,7 +33,7 @@ type acceptor struct {
 	try   func(fd uintptr) bool
 }
 
-func newAcceptor(l net.Listener) (*acceptor, error) {
+func newAcceptor(l net.Listener, h *husks) (*acceptor, error) {
 	sock, ok := l.(interface{ File() (*os.File, error) })
 	if !ok {
 		return nil, fmt.Errorf("%T has no file descriptor", l)
@@ -41,7 +42,7 @@ func newAcceptor(l net.Listener) (*acceptor, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &acceptor{Listener: l, file: f}
+	a := &acceptor{Listener: l, file: f, husks: h}
 	if tcp, ok := l.Addr().(*net.TCPAddr); ok && !tcp.IP.IsUnspecified() && tcp.Zone == "" {
 		a.local = netip.AddrPortFrom(tcp.AddrPort().Addr().Unmap(), uint16(tcp.Port))
 	}
@@ -85,7 +86,7 @@ func (a *acceptor) accept() (*accepted, error) {
 	if a.errno != 0 {
 		return nil, os.NewSyscallError("accept4", a.errno)
 	}
-	c := &accepted{File: os.NewFile(uintptr(a.fd), "client"), addr: peerAddr{uid: -1}}
+	c := &accepted{File: os.NewFile(uintptr(a.fd), "client"), addr: peerAddr{uid: -1}, husks: a.husks}
 	var ok bool
 	if c.addr.ip, c.addr.port, ok = ipOf(&a.peer); !ok {
 		c.addr.unix = true
@@ -135,8 +136,12 @@ func zoneName(index int) string {
 // accepted is a client's connection. os.File gives it deadlines and the runtime's poller.
 type accepted struct {
 	*os.File
-	addr peerAddr
+	addr  peerAddr
+	husks *husks
 }
+
+// Close implements net.Conn.
+func (c *accepted) Close() error { return c.husks.close(c.File) }
 
 // LocalAddr implements net.Conn.
 func (c *accepted) LocalAddr() net.Addr { return c.addr.net(c.addr.local, c.addr.localPort) }

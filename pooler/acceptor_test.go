@@ -22,7 +22,7 @@ func TestAnAcceptorTellsWhoHasConnected(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			a, err := newAcceptor(l)
+			a, err := newAcceptor(l, newHusks())
 			if err != nil {
 				t.Fatal(err)
 			}

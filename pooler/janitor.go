@@ -40,6 +40,7 @@ func (p *Pooler) janitor() {
 func (p *Pooler) round(n int) {
 	wakeMonitor()
 	p.sweepLogins()
+	p.husks.sweep()
 	if n%3 == 0 {
 		p.openMinimum()
 	}

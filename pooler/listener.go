@@ -36,7 +36,7 @@ func (p *Pooler) Start(inherited []net.Listener) error {
 			err = control(tl, func(fd int) error { return setListenOptions(fd, set) })
 		}
 		if err == nil {
-			as[i], err = newAcceptor(l)
+			as[i], err = newAcceptor(l, p.husks)
 		}
 		if err != nil {
 			closeAll(ls)

@@ -25,6 +25,7 @@ type Pooler struct {
 	watch    *watcher
 	bufs     *bufPool
 	tickets  tickets // see giveWay
+	husks    *husks
 	stmts    *stmtTable
 	ledger   *ledger
 	hasher   *auth.Hasher
@@ -83,7 +84,7 @@ func New(o Options) (*Pooler, error) {
 	cfg := o.Config.Current()
 	hasher := auth.NewHasher(auth.HasherOptions{})
 	p := &Pooler{
-		cfg: o.Config, log: o.Log, watch: w, bufs: &bufPool{}, stmts: newStmtTable(), ledger: newLedger(),
+		cfg: o.Config, log: o.Log, watch: w, bufs: &bufPool{}, husks: newHusks(), stmts: newStmtTable(), ledger: newLedger(),
 		hasher: hasher, verifier: auth.NewVerifier(auth.VerifierOptions{Hasher: hasher}),
 		extra:     slices.Clone(cfg.TrackExtraParameters),
 		databases: map[string]*database{}, users: map[string]*user{}, pools: map[poolKey]*pool{},
@@ -152,6 +153,7 @@ func (p *Pooler) Close() {
 	}
 	p.watch.close()
 	p.tickets.close()
+	p.husks.sweep()
 	p.finished()
 }
 

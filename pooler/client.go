@@ -206,6 +206,12 @@ func (c *client) ring() {
 	}
 }
 
+func ringAll(cs []*client) {
+	for _, c := range cs {
+		c.ring()
+	}
+}
+
 // hungUp is told once. What is read later must go on to the end of the stream, because no wake-up will come for it.
 func (c *client) hungUp() {
 	c.gone.Store(true)

@@ -220,11 +220,11 @@ func (p *pool) give(c *client, s *server, err error) {
 	c.wait.given.Store(true)
 }
 
-// giveAll does the same for everybody who waits.
-func (p *pool) giveAll(err error) (ring []*client) {
+// refuseAll tells everybody who waits why there will be no server. The caller holds mu, and rings those who are returned.
+func (p *pool) refuseAll(why func() *Error) (ring []*client) {
 	for p.waiters.n > 0 {
 		c := p.waiters.head
-		p.give(c, nil, err)
+		p.give(c, nil, fatalError{why()}) // its own: it may add to it
 		ring = append(ring, c)
 	}
 	return ring
@@ -452,9 +452,7 @@ func (p *pool) connect() {
 		fail := p.failed(err)
 		p.mu.Unlock()
 		p.p.ledger.give(p)
-		for _, c := range fail {
-			c.ring()
-		}
+		ringAll(fail)
 		p.p.freed(p)
 		p.p.changed()
 		return
@@ -492,9 +490,7 @@ func (p *pool) notReady(s *server, err error) {
 		p.mu.Unlock()
 	}
 	s.close(err.Error())
-	for _, c := range tell {
-		c.ring()
-	}
+	ringAll(tell)
 }
 
 // failed notes that a server could not be opened, and returns the waiters to be rung, who are told. The caller holds mu.
@@ -511,7 +507,7 @@ func (p *pool) failed(err error) (ring []*client) {
 		p.loginErr = true
 		p.retryAt = t + int64(retry)
 		if len(p.servers) == 0 {
-			ring = p.giveAll(fatalError{errServerLogin(err)})
+			ring = p.refuseAll(func() *Error { return errServerLogin(err) })
 		}
 	} else {
 		// Nobody answers, or the server is starting: clients wait, and we look again soon.
@@ -532,11 +528,9 @@ func (p *pool) extraParams() []string { return p.p.extra }
 // dismiss tells everybody who waits for a server of a shard that there will be none.
 func (pl *pool) dismiss() {
 	pl.mu.Lock()
-	ring := pl.giveAll(fatalError{errShardRemoved(pl)})
+	ring := pl.refuseAll(func() *Error { return errShardRemoved(pl) })
 	pl.mu.Unlock()
-	for _, c := range ring {
-		c.ring()
-	}
+	ringAll(ring)
 }
 
 // markStale has every server of the pool closed when it is next idle.

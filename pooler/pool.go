@@ -295,9 +295,9 @@ func (p *pool) freeAt(s *server, t int64) {
 		s.close("pool_size was lowered")
 		return
 	case c != nil:
-		p.give(c, s, nil)
 		s.state.Store(serverActive)
 		s.releasedAt = t
+		p.give(c, s, nil) // last: an earlier ring may have it take s at once
 		p.mu.Unlock()
 		c.ring()
 		return

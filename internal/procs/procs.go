@@ -14,7 +14,9 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -68,12 +70,12 @@ const (
 	spare = 0.60
 	calm  = time.Second
 	// period is what the load is an average over, at least.
-	period = 50 * time.Millisecond
+	period = 90 * time.Millisecond
 	// pulse is how often a timer fires while only one processor is in use, and for more than idle. What nobody has announced may keep it, too. The
 	// monitor of the Go runtime takes it away after 10 ms, but the monitor sleeps when all processors are idle, and wakes up for the next timer at
 	// the latest.
-	pulse = 10 * time.Millisecond
-	idle  = 0.01
+	pulse = 20 * time.Millisecond
+	idle  = 0.10
 )
 
 // adapter changes the number of processors in use.
@@ -149,9 +151,11 @@ func (a *adapter) change(n int, now time.Time) {
 	a.few.Store(a.n < a.max)
 }
 
+// processTime asks without telling the scheduler: the call does not block, and an ordinary one would set the runtime's monitor going.
 func processTime() time.Duration {
 	var t unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_PROCESS_CPUTIME_ID, &t); err != nil {
+	_, _, errno := syscall.RawSyscall(unix.SYS_CLOCK_GETTIME, unix.CLOCK_PROCESS_CPUTIME_ID, uintptr(unsafe.Pointer(&t)), 0)
+	if errno != 0 {
 		return 0 // which no kernel answers with
 	}
 	return time.Duration(t.Nano())

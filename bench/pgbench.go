@@ -76,16 +76,14 @@ func (l *pgbenchLoad) runFor(ctx context.Context, b *bench, targets []*target, c
 	}
 	defer os.RemoveAll(dir)
 
-	script := ""
+	script, others := "", ""
 	if l.script != "" {
-		script = filepath.Join(dir, "script.sql")
-		if err := os.WriteFile(script, []byte(l.script+"\n"), 0o600); err != nil {
+		if script, err = writeScript(dir, "script.sql", l.script); err != nil {
 			return nil, err
 		}
 	}
-	others := filepath.Join(dir, "beside.sql")
 	if l.beside != nil {
-		if err := os.WriteFile(others, []byte(l.beside.script+"\n"), 0o600); err != nil {
+		if others, err = writeScript(dir, "beside.sql", l.beside.script); err != nil {
 			return nil, err
 		}
 	}
@@ -98,7 +96,7 @@ func (l *pgbenchLoad) runFor(ctx context.Context, b *bench, targets []*target, c
 	var running sync.WaitGroup
 	begin := time.Now()
 	for i, t := range targets {
-		errs[i] = make([]error, programs)
+		errs[i] = make([]error, programs+1) // the last one is for those beside
 		for k := range programs {
 			cmd := l.command(b, t, filepath.Join(dir, strconv.Itoa(i)), script, each, seconds)
 			running.Go(func() { errs[i][k] = runLocked(ctx, cmd) })
@@ -106,7 +104,6 @@ func (l *pgbenchLoad) runFor(ctx context.Context, b *bench, targets []*target, c
 		if l.beside != nil {
 			other := &pgbenchLoad{protocol: l.protocol}
 			cmd := other.command(b, t, filepath.Join(dir, besideLog(i)), others, l.beside.clients, seconds)
-			errs[i] = append(errs[i], nil)
 			running.Go(func() { errs[i][programs] = runLocked(ctx, cmd) })
 		}
 	}
@@ -141,12 +138,17 @@ func (l *pgbenchLoad) runFor(ctx context.Context, b *bench, targets []*target, c
 			return nil, err
 		}
 		for _, tx := range others {
-			if !tx.end.Before(from.at) && tx.end.Before(to.at) {
+			if tx.endsBetween(from, to) {
 				samples[i].beside++
 			}
 		}
 	}
 	return samples, nil
+}
+
+func writeScript(dir, name, sql string) (file string, err error) {
+	file = filepath.Join(dir, name)
+	return file, os.WriteFile(file, []byte(sql+"\n"), 0o600)
 }
 
 func besideLog(i int) string { return fmt.Sprintf("beside-%d", i) }
@@ -297,7 +299,7 @@ func readLogs(prefix string) ([]transaction, error) {
 func (l *pgbenchLoad) digest(log []transaction, from, to meters, i int) sample {
 	count, latencies := 0, make([]uint32, 0, len(log))
 	for _, tx := range log {
-		inside := !tx.end.Before(from.at) && tx.end.Before(to.at)
+		inside := tx.endsBetween(from, to)
 		if inside {
 			count++
 		}
@@ -327,6 +329,11 @@ type transaction struct {
 
 func (tx transaction) start() time.Time {
 	return tx.end.Add(-time.Duration(tx.micros) * time.Microsecond)
+}
+
+// endsBetween says whether it is counted in the window that two readings bound.
+func (tx transaction) endsBetween(from, to meters) bool {
+	return !tx.end.Before(from.at) && tx.end.Before(to.at)
 }
 
 // readTransactions reads a pgbench log: client, number, microseconds, script, and the end as seconds and

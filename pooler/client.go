@@ -284,9 +284,7 @@ func (c *client) step() bool {
 			return true
 		}
 		c.in.took(n, more)
-		if c.in.turnOver() {
-			c.p.giveWay()
-		}
+		c.p.giveWay(&c.in)
 		c.pool.counters.BytesReceived.Add(int64(n))
 		if c.armed.Load() {
 			c.disarm()

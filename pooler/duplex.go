@@ -82,9 +82,7 @@ func (c *client) pumpLoop(d *duplex, s *server) error {
 				return true
 			}
 			c.sin.took(n, more)
-			if c.sin.turnOver() {
-				c.p.giveWay()
-			}
+			c.p.giveWay(&c.sin)
 			c.mu.Lock()
 			out, err := c.consume()
 			quiet := err == nil && c.quiet(d)

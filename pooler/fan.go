@@ -193,9 +193,7 @@ func (f *fan) drive(l *leg, msg []byte) error {
 				return true
 			}
 			in.took(n, more)
-			if in.turnOver() {
-				f.c.p.giveWay()
-			}
+			f.c.p.giveWay(&in)
 			over, err := f.take(l, &in)
 			if err != nil || over {
 				fail = err

@@ -14,10 +14,17 @@ import (
 // turnBytes is how much a stream moves before it lets others have their turn.
 const turnBytes = 64 << 10
 
-// giveWay lets every session go on that can by now, and comes back when it is this one's turn again. A stream whose peers are quick never has to
+// giveWay is called with a buffer that a stream has been read into. When that has had its turn, every other session goes on that can.
+func (p *Pooler) giveWay(in *inbuf) {
+	if in.turnOver() {
+		p.letOthers()
+	}
+}
+
+// letOthers lets every session go on that can by now, and comes back when it is this one's turn again. A stream whose peers are quick never has to
 // wait: it would keep its processor until the runtime takes it away, which is after 10 ms. [runtime.Gosched] does not help: the poller is not asked
 // who else could go on while anybody can, and this one can. So it waits for a descriptor of its own that is ready as soon as the poller looks.
-func (p *Pooler) giveWay() {
+func (p *Pooler) letOthers() {
 	t := p.tickets.get()
 	if t == nil {
 		return // no descriptor was to be had: it goes on

@@ -29,12 +29,12 @@ func TestAStreamGivesWay(t *testing.T) { // not parallel: it changes GOMAXPROCS
 		})
 	}()
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
-	r.p.giveWay() // the session waits for its client now
+	r.p.letOthers() // the session waits for its client now
 	for i := range int32(100) {
 		if _, err := app.Write([]byte("x")); err != nil {
 			t.Fatal(err)
 		}
-		r.p.giveWay()
+		r.p.letOthers()
 		if got := heard.Load(); got != i+1 {
 			t.Fatalf("the session has heard %d of %d bytes", got, i+1)
 		}
@@ -48,7 +48,7 @@ func TestAPlaceInTheQueueIsUsedAgain(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, "")
 	for range 10 {
-		r.p.giveWay()
+		r.p.letOthers()
 	}
 	if n := len(r.p.tickets.free); n != 1 {
 		t.Errorf("%d descriptors are kept, want 1", n)

@@ -24,7 +24,7 @@ type Pooler struct {
 	admin    AdminServer
 	watch    *watcher
 	bufs     *bufPool
-	tickets  tickets // see giveWay
+	tickets  tickets // see letOthers
 	husks    *husks
 	stmts    *stmtTable
 	ledger   *ledger

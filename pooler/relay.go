@@ -95,9 +95,7 @@ func (c *client) relayStep() bool {
 			return true
 		}
 		c.sin.took(n, more)
-		if c.sin.turnOver() {
-			c.p.giveWay()
-		}
+		c.p.giveWay(&c.sin)
 		out, err := c.consume()
 		if err != nil {
 			c.relayErr = err

@@ -86,7 +86,7 @@ func (a *acceptor) accept() (*accepted, error) {
 	if a.errno != 0 {
 		return nil, os.NewSyscallError("accept4", a.errno)
 	}
-	c := &accepted{File: os.NewFile(uintptr(a.fd), "client"), addr: peerAddr{uid: -1}, husks: a.husks}
+	c := &accepted{File: os.NewFile(uintptr(a.fd), "client"), fd: a.fd, addr: peerAddr{uid: -1}, husks: a.husks}
 	var ok bool
 	if c.addr.ip, c.addr.port, ok = ipOf(&a.peer); !ok {
 		c.addr.unix = true
@@ -136,6 +136,7 @@ func zoneName(index int) string {
 // accepted is a client's connection. os.File gives it deadlines and the runtime's poller.
 type accepted struct {
 	*os.File
+	fd    int
 	addr  peerAddr
 	husks *husks
 }

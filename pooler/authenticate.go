@@ -12,7 +12,7 @@ import (
 // messenger carries authentication messages.
 type messenger struct {
 	in *entrance
-	r  *wire.Reader
+	r  *wire.Reader // nil until something is read
 }
 
 func (m *messenger) SendAuth(code uint32, data []byte) error {
@@ -29,6 +29,9 @@ func (m *messenger) SendAuth(code uint32, data []byte) error {
 }
 
 func (m *messenger) RecvPassword() ([]byte, error) {
+	if m.r == nil {
+		m.r = wire.NewReader(m.in.nc, maxPassword)
+	}
 	typ, body, err := m.r.Next()
 	if err != nil {
 		return nil, err
@@ -67,11 +70,7 @@ func (in *entrance) authenticate(c *client, d *database, isAdmin bool) (auth.Res
 		}
 		method, req.MapName, req.RequireCert = rule.Method, rule.MapName, rule.ClientCert
 	} else {
-		m, err := auth.ParseMethod(cfg.AuthType)
-		if err != nil {
-			return auth.Result{}, fatalError{errProtocol("bouncer config error")}
-		}
-		method = m
+		method = l.method
 	}
 	req.Method = method
 	if u := cfg.Users[st.user]; u != nil {
@@ -84,7 +83,7 @@ func (in *entrance) authenticate(c *client, d *database, isAdmin bool) (auth.Res
 		}
 		req.Known, req.Secret = ok, secret
 	}
-	res, err := in.p.verifier.Authenticate(in.ctx, &messenger{in: in, r: wire.NewReader(in.nc, maxPassword)}, req)
+	res, err := in.p.verifier.Authenticate(in.ctx, &messenger{in: in}, req)
 	if err == nil && res.Plain == "" && req.Secret.Kind() == auth.KindPlain {
 		res.Plain = req.Secret.Reveal() // from auth_query; what auth_file holds is found anyway
 	}

@@ -116,10 +116,11 @@ type client struct {
 	resets   []reset          // for after
 	refusal  *Error           // why a message is not forwarded
 	pending  []byte           // for the client: what it had no room for when duplex mode began
-	leave    []func()         // see onLeave
+	counted  counted          // see left
 
 	fanned     atomic.Pointer[fanned] // the servers of several shards that work for it at once
 	late       atomic.Pointer[Error]  // what it is told with reasonLate
+	killErr    atomic.Pointer[Error]  // what it is told with reasonKill
 	deadlock   atomic.Pointer[Error]  // what it is told in the place of its cancelled statement
 	inShards   atomic.Bool            // it holds servers of a transaction while it waits for the one of a further shard
 	cancelAt   atomic.Int64           // queryAt of the statement over shards that a cancel request came for: it begins no further round
@@ -222,7 +223,7 @@ func (c *client) readable() {}
 
 // kill closes the client with an error. The first one wins.
 func (c *client) kill(e *Error) {
-	c.p.killErrs.LoadOrStore(c, e)
+	c.killErr.CompareAndSwap(nil, e)
 	c.interrupt(reasonKill)
 }
 
@@ -258,7 +259,7 @@ func (c *client) serve() error {
 				return nil
 			}
 		}
-		if errors.Is(err, io.EOF) && c.duplex != nil {
+		if c.duplex != nil && errors.Is(err, io.EOF) {
 			c.awaitAnswers()
 		}
 		if !errors.Is(err, os.ErrDeadlineExceeded) {
@@ -378,8 +379,8 @@ func (c *client) atRest() bool {
 
 // killed is why the session ends. Nothing makes it an error of one statement.
 func (c *client) killed() error {
-	if e, ok := c.p.killErrs.LoadAndDelete(c); ok {
-		return sessionOver{fatalError{e.(*Error)}}
+	if e := c.killErr.Load(); e != nil {
+		return sessionOver{fatalError{e}}
 	}
 	return sessionOver{fatalError{errKilled()}}
 }
@@ -397,8 +398,7 @@ func (c *client) finish(err error) {
 	c.mu.Lock()
 	c.parting = true
 	c.mu.Unlock()
-	var f fatalError
-	if errors.As(err, &f) {
+	if f, ok := errors.AsType[fatalError](err); ok {
 		if c.sbody == 0 && !c.mute { // otherwise the client is in the middle of a message
 			c.say(f.e)
 		}

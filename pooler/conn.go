@@ -52,25 +52,25 @@ var past = time.Unix(1, 0)
 // newConn returns the fast path for a plain socket and the other for everything else.
 func newConn(nc net.Conn) (conn, error) {
 	if lc, ok := nc.(*loginConn); ok {
-		nc = lc.Conn
+		return &rawConn{nc: lc.Conn, rc: lc.rc, sys: lc.fd}, nil
 	}
 	under := nc
 	tc, isTLS := nc.(*tls.Conn)
 	if isTLS {
 		under = tc.NetConn()
 	}
-	q, err := newQuietConn(under)
+	rc, err := rawConnOf(under)
 	if err != nil {
 		return nil, err
 	}
 	fd := -1
-	if err := q.rc.Control(func(f uintptr) { fd = int(f) }); err != nil {
+	if err := rc.Control(func(f uintptr) { fd = int(f) }); err != nil {
 		return nil, err
 	}
 	if isTLS {
 		return &netConn{nc: nc, sys: fd}, nil
 	}
-	return &rawConn{nc: nc, rc: q.rc, sys: fd}, nil
+	return &rawConn{nc: nc, rc: rc, sys: fd}, nil
 }
 
 type rawConn struct {
@@ -125,7 +125,7 @@ func (c *rawConn) fd() int               { return c.sys }
 func (c *rawConn) close()                { _ = c.nc.Close() }
 
 func (c *rawConn) within(d time.Duration, f func(net.Conn) error) error {
-	return withinDeadline(quietConn{c.nc, c.rc}, d, f)
+	return withinDeadline(newQuietConn(c.nc, c.rc), d, f)
 }
 
 // interruptConn leaves errors aside: they only say that the connection is closed already.

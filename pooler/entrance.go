@@ -22,7 +22,8 @@ type entrance struct {
 
 	nc     net.Conn // over TLS once that is agreed on
 	st     *startup // nil before it has come
-	unsaid []byte   // what goes out together with AuthenticationOk or an error
+	closed bool
+	unsaid []byte // what goes out together with AuthenticationOk or an error
 }
 
 // openEntrance begins the login of nc. It must be closed.
@@ -46,6 +47,10 @@ func (in *entrance) end() {
 
 // close is called when the login is over. After it nobody calls end.
 func (in *entrance) close() {
+	if in.closed {
+		return
+	}
+	in.closed = true
 	in.p.mu.Lock()
 	delete(in.p.entrances, in)
 	in.p.mu.Unlock()

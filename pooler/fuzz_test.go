@@ -225,7 +225,7 @@ func FuzzParseStartup(f *testing.F) {
 	}
 	f.Add(uint32(2<<16), []byte("\x00"))
 	f.Fuzz(func(t *testing.T, version uint32, body []byte) {
-		st, err := parseStartup(version, body)
+		st, err := parseStartup(version, string(body))
 		var fe fatalError
 		if err != nil {
 			if !errors.As(err, &fe) || fe.e.Severity != "FATAL" || len(fe.e.Code) != 5 {

@@ -58,7 +58,7 @@ func (c *client) takeAtLogin(in *entrance) (*server, error) {
 	return s, err
 }
 
-// greeting is what every client of a pool with the same startup parameters begins with.
+// greeting is what every client of a pool with the same startup packet begins with.
 type greeting struct {
 	session session
 	initial env // see client.initial
@@ -86,30 +86,22 @@ func (c *client) hello(in *entrance, welcome []connect.Param) []byte {
 
 // greeting returns the pool's greeting for these parameters, making it if need be.
 func (c *client) greeting(st *startup, welcome []connect.Param, cfg *config.Config) *greeting {
-	own := c.startupParams(st, cfg)
 	if cfg.ApplicationNameAddHost {
-		return newGreeting(own, welcome, c.p.extra) // hardly two are the same
-	}
-	var key strings.Builder
-	for _, q := range own {
-		key.WriteString(q.name)
-		key.WriteByte(0)
-		key.WriteString(q.value)
-		key.WriteByte(0)
+		return newGreeting(c.startupParams(st, cfg), welcome, c.p.extra) // hardly two are the same
 	}
 	pl := c.pool
 	pl.mu.Lock()
-	g := pl.greetings[key.String()]
+	g := pl.greetings[st.text]
 	pl.mu.Unlock()
-	if g != nil && len(g.welcome) == len(welcome) && (len(welcome) == 0 || &g.welcome[0] == &welcome[0]) {
+	if g != nil && g.cfg == cfg && len(g.welcome) == len(welcome) && (len(welcome) == 0 || &g.welcome[0] == &welcome[0]) {
 		return g.greeting
 	}
-	fresh := newGreeting(own, welcome, c.p.extra)
+	fresh := newGreeting(c.startupParams(st, cfg), welcome, c.p.extra)
 	pl.mu.Lock()
 	if pl.greetings == nil || len(pl.greetings) >= maxGreetings {
 		pl.greetings = map[string]*knownGreeting{}
 	}
-	pl.greetings[key.String()] = &knownGreeting{fresh, welcome}
+	pl.greetings[st.text] = &knownGreeting{fresh, welcome, cfg}
 	pl.mu.Unlock()
 	return fresh
 }
@@ -131,10 +123,11 @@ func (c *client) startupParams(st *startup, cfg *config.Config) []param {
 	return append(own, param{"application_name", app + " - " + c.addr.String()})
 }
 
-// knownGreeting is a greeting with the welcome that it was made from.
+// knownGreeting is a greeting with what it was made from, besides a startup packet.
 type knownGreeting struct {
 	*greeting
 	welcome []connect.Param
+	cfg     *config.Config
 }
 
 func newGreeting(own []param, welcome []connect.Param, extra []string) *greeting {

@@ -13,6 +13,7 @@ import (
 // live is everything that is derived from one configuration, replaced as a whole by a reload.
 type live struct {
 	cfg       *config.Config
+	method    auth.Method // auth_type, unless that is hba
 	hba       *auth.HBA
 	ident     *auth.Ident
 	clientTLS sideTLS
@@ -47,7 +48,7 @@ func derive(next *config.Config) (_ *live, err error) {
 		}
 	}
 	if next.AuthType != "hba" {
-		if _, err := auth.ParseMethod(next.AuthType); err != nil {
+		if l.method, err = auth.ParseMethod(next.AuthType); err != nil {
 			return nil, err
 		}
 	}

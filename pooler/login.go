@@ -104,7 +104,7 @@ func (in *entrance) login() (_ *client, hello []byte, err error) {
 			return nil, nil, fatalError{fatal("57P01", "pooler is shutting down")}
 		}
 		n, limit := int(p.slots.Add(1)), cfg.MaxClientConn
-		c.onLeave(func() { p.slots.Add(-1) })
+		c.counted.total = true
 		if n > limit {
 			e := fatal("53300", "no more connections allowed (max_client_conn)")
 			e.Detail = fmt.Sprintf("%d clients are connected; max_client_conn is %d.", n-1, limit)
@@ -117,7 +117,6 @@ func (in *entrance) login() (_ *client, hello []byte, err error) {
 	if !isAdmin {
 		d, known = p.findDatabase(st.database)
 	}
-	c.onLeave(func() { p.killErrs.Delete(c) })
 	res, err := in.authenticate(c, d, isAdmin)
 	if err != nil {
 		return nil, nil, err
@@ -171,11 +170,7 @@ func (in *entrance) joinPool(c *client, d *database) (hello []byte, err error) {
 	c.db, c.user = d, u
 	inDB, inUser := int(d.clients.Add(1)), int(u.clients.Add(1))
 	d.usedAt.Store(now())
-	c.onLeave(func() {
-		d.clients.Add(-1)
-		u.clients.Add(-1)
-		d.usedAt.Store(now())
-	})
+	c.counted.names = true
 	if n := cfg.DatabaseClientLimit(conf); n > 0 && inDB > n {
 		e := fatal("53300", "client connections exceeded (max_db_client_connections)")
 		e.Detail = fmt.Sprintf("Database %q may have %d clients.", d.name, n)
@@ -186,7 +181,7 @@ func (in *entrance) joinPool(c *client, d *database) (hello []byte, err error) {
 		e.Detail = fmt.Sprintf("User %q may have %d clients.", st.user, n)
 		return nil, fatalError{e}
 	}
-	serverUser := st.user
+	serverUser := u.name
 	if conf.User != "" {
 		serverUser = conf.User
 	} else if cfg.AuthType == "any" {
@@ -217,7 +212,7 @@ func (in *entrance) joinPool(c *client, d *database) (hello []byte, err error) {
 		c.home = c.pool
 	}
 	c.tracking = c.mode != config.PoolSession && c.maxStmts > 0
-	if serverUser == st.user && c.router == nil {
+	if serverUser == u.name && c.router == nil {
 		c.pool.creds.Store(&c.creds)
 	}
 	if c.conn == nil {
@@ -226,14 +221,7 @@ func (in *entrance) joinPool(c *client, d *database) (hello []byte, err error) {
 		}
 	}
 	c.home.join(1)
-	c.onLeave(func() {
-		c.home.join(-1)
-		if st.repl != "none" { // what the login has opened and nobody has used
-			for _, s := range c.home.takeIdle(func(*server) bool { return true }) {
-				s.close("replication connection done")
-			}
-		}
-	})
+	c.counted.pool = true
 	welcome, err := c.welcome(in)
 	if err != nil {
 		return nil, err
@@ -250,6 +238,7 @@ func (in *entrance) joinPool(c *client, d *database) (hello []byte, err error) {
 	p.clients[c.id] = c
 	delete(p.entrances, in)
 	p.mu.Unlock()
+	in.closed = true
 	if d.dropped.Load() {
 		c.kill(errDatabaseGone(d.name))
 	}
@@ -261,21 +250,39 @@ func (in *entrance) joinPool(c *client, d *database) (hello []byte, err error) {
 	return hello, nil
 }
 
-// onLeave adds to what is done when the client has gone, or could not come in.
-func (c *client) onLeave(f func()) { c.leave = append(c.leave, f) }
+// counted says in which numbers of clients one is counted.
+type counted struct {
+	total bool // max_client_conn
+	names bool // its database's and its user's
+	pool  bool
+}
 
+// left takes the client, which has gone or could not come in, out of all numbers.
 func (c *client) left() {
-	for _, f := range c.leave {
-		f()
+	in := c.counted
+	c.counted = counted{}
+	if in.total {
+		c.p.slots.Add(-1)
 	}
-	c.leave = nil
+	if in.names {
+		c.db.clients.Add(-1)
+		c.user.clients.Add(-1)
+		c.db.usedAt.Store(now())
+	}
+	if in.pool {
+		c.home.join(-1)
+		if c.repl != "none" { // what the login has opened and nobody has used
+			for _, s := range c.home.takeIdle(func(*server) bool { return true }) {
+				s.close("replication connection done")
+			}
+		}
+	}
 }
 
 // clientGone takes a client off the books.
 func (p *Pooler) clientGone(c *client, err error) {
-	p.forgetKey(c.cancelKey)
-	p.killErrs.Delete(c)
 	p.mu.Lock()
+	delete(p.keys, string(c.cancelKey))
 	delete(p.clients, c.id)
 	p.mu.Unlock()
 	p.logLogout(c, err)

@@ -1,11 +1,10 @@
 package pooler
 
-import "net"
-
 // loginConn is a plain connection before its session begins. It reads ahead, so that a startup packet costs one system
 // call; what it has read too much the session takes over.
 type loginConn struct {
-	quietConn
+	*quietConn
+	fd   int
 	b    []byte
 	r, w int
 }
@@ -13,9 +12,12 @@ type loginConn struct {
 // loginBuf holds all that clients usually send before they are answered.
 const loginBuf = 1024
 
-func newLoginConn(nc net.Conn) (*loginConn, error) {
-	q, err := newQuietConn(nc)
-	return &loginConn{quietConn: q, b: make([]byte, loginBuf)}, err
+func newLoginConn(nc *accepted) (*loginConn, error) {
+	rc, err := nc.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	return &loginConn{quietConn: newQuietConn(nc, rc), fd: nc.fd, b: make([]byte, loginBuf)}, nil
 }
 
 // excess returns what was read and not asked for yet.

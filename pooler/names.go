@@ -2,6 +2,7 @@ package pooler
 
 import (
 	"slices"
+	"strings"
 	"sync/atomic"
 
 	"pgdrover/internal/catalog"
@@ -51,6 +52,7 @@ func (p *Pooler) findDatabase(name string) (*database, bool) {
 	if conf == nil || config.IsAdminDatabase(name) {
 		return nil, false
 	}
+	name = strings.Clone(name) // it is part of a startup packet
 	d := &database{name: name, auto: auto}
 	d.conf.Store(conf)
 	d.settled = p.live.Load().maps[name]
@@ -66,8 +68,13 @@ func (p *Pooler) findDatabase(name string) (*database, bool) {
 func (p *Pooler) findUser(name string) *user {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	return p.userLocked(name)
+}
+
+func (p *Pooler) userLocked(name string) *user {
 	u := p.users[name]
 	if u == nil {
+		name = strings.Clone(name) // it is part of a startup packet
 		u = &user{name: name}
 		p.users[name] = u
 	}
@@ -82,7 +89,6 @@ func (p *Pooler) findPool(d *database, shard, serverUser, replication string) *p
 
 // poolOf is findPool by key.
 func (p *Pooler) poolOf(d *database, k poolKey) *pool {
-	u := p.findUser(k.user)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if pl := p.pools[k]; pl != nil && pl.db == d {
@@ -96,7 +102,7 @@ func (p *Pooler) poolOf(d *database, k poolKey) *pool {
 		p.counters[counted] = pc
 	}
 	pl := &pool{
-		p: p, key: k, db: d, user: u, log: p.log,
+		p: p, key: k, db: d, user: p.userLocked(k.user), log: p.log,
 		counters: &pc.counters, queries: &pc.queries, xacts: &pc.xacts, waits: &pc.waits, connects: &pc.connects,
 		servers: map[*server]struct{}{},
 	}

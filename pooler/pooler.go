@@ -45,7 +45,6 @@ type Pooler struct {
 	trimmedAt  uint64       // lastID when memory was last given back; of the janitor
 	lookedAt   uint64       // and when it was last looked whether to
 	slots      atomic.Int32 // clients counted against max_client_conn
-	killErrs   sync.Map     // *client -> *Error
 
 	mu        sync.Mutex
 	databases map[string]*database      // guarded by mu
@@ -56,7 +55,7 @@ type Pooler struct {
 	admins    map[uint64]*adminClient   // guarded by mu
 	entrances map[*entrance]struct{}    // logins under way; guarded by mu
 	keys      map[string]any            // cancel keys -> *client or *adminClient; guarded by mu
-	change    chan struct{}             // closed and replaced when servers or clients go; guarded by mu
+	change    chan struct{}             // closed when servers or clients go; nil while nobody waits for that; guarded by mu
 	listeners []*acceptor               // guarded by mu
 	last      map[string]stats.Totals   // by database, at the start of the statistics period; guarded by mu
 	averages  map[string]stats.Averages // of the last period; guarded by mu
@@ -89,7 +88,7 @@ func New(o Options) (*Pooler, error) {
 		extra:     slices.Clone(cfg.TrackExtraParameters),
 		databases: map[string]*database{}, users: map[string]*user{}, pools: map[poolKey]*pool{},
 		counters: map[poolKey]*poolCounters{}, clients: map[uint64]*client{}, admins: map[uint64]*adminClient{},
-		keys: map[string]any{}, entrances: map[*entrance]struct{}{}, change: make(chan struct{}),
+		keys: map[string]any{}, entrances: map[*entrance]struct{}{},
 		last: map[string]stats.Totals{}, averages: map[string]stats.Averages{}, statsAt: now(),
 		done: make(chan struct{}), node: rand.Text(),
 	}
@@ -120,14 +119,19 @@ func (p *Pooler) SetAdmin(a AdminServer) { p.admin = a }
 // changed tells those who wait for servers or clients to go that one has gone.
 func (p *Pooler) changed() {
 	p.mu.Lock()
-	close(p.change)
-	p.change = make(chan struct{})
+	if p.change != nil {
+		close(p.change)
+		p.change = nil
+	}
 	p.mu.Unlock()
 }
 
 func (p *Pooler) changes() <-chan struct{} {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.change == nil {
+		p.change = make(chan struct{})
+	}
 	return p.change
 }
 

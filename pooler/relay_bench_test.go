@@ -5,7 +5,10 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"pgdrover/internal/config"
+	"pgdrover/internal/connect"
 )
 
 // instantConn is a conn that costs next to nothing: one read gives what there is, and a write is answered at once.
@@ -39,6 +42,47 @@ func (c *instantConn) close()                                               {}
 func (c *instantConn) interrupt(bool)                                       {}
 func (c *instantConn) resume()                                              {}
 func (c *instantConn) within(_ time.Duration, f func(net.Conn) error) error { return nil }
+
+// A login with trust and the end of the session, with the system calls of both sides.
+func BenchmarkLogin(b *testing.B) {
+	r := newRig(b, "auth_type = \"trust\"\nlog_connections = false\nlog_disconnections = false\n[users.app]\n")
+	f := r.pool(config.PoolTransaction)
+	f.pl.welcome = []connect.Param{{Name: "server_version", Value: "15.1"}, {Name: "client_encoding", Value: "UTF8"}}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	a, err := newAcceptor(l, r.p.husks)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer a.Close()
+	r.p.wg.Go(func() { r.p.accept(a) })
+	sa := &unix.SockaddrInet4{Port: l.Addr().(*net.TCPAddr).Port, Addr: [4]byte{127, 0, 0, 1}}
+	hello := msg(0, "\x00\x03\x00\x00user\x00app\x00database\x00"+f.pl.db.name+"\x00application_name\x00bench\x00client_encoding\x00UTF8\x00\x00")[1:]
+	end := msg('X', "")
+	buf := make([]byte, 4096)
+	b.ReportAllocs()
+	for b.Loop() {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := unix.Connect(fd, sa); err != nil {
+			b.Fatal(err)
+		}
+		if _, err := unix.Write(fd, hello); err != nil {
+			b.Fatal(err)
+		}
+		if n, err := unix.Read(fd, buf); err != nil || n < 6 || buf[n-6] != 'Z' {
+			b.Fatalf("%q %v", buf[:max(n, 0)], err)
+		}
+		if _, err := unix.Write(fd, end); err != nil {
+			b.Fatal(err)
+		}
+		_ = unix.Close(fd)
+	}
+}
 
 // What the pooler itself does for a query, from the client's bytes to the released server, without any system call.
 func BenchmarkQuery(b *testing.B) {

@@ -28,16 +28,16 @@ const (
 
 // startup is what a client says before it is asked who it is.
 type startup struct {
-	minor      int
-	params     []param // in order; without user, database, replication, options and _pq_ ones
-	user       string
-	database   string
-	repl       string // "none", "logical" or "physical"
-	cancel     []byte // process ID and key of a CancelRequest
-	unknownPQ  []string
-	negotiate  bool
-	tls        *tls.ConnectionState
-	rawOptions string
+	minor     int
+	params    []param // in order; without user, database, replication, options and _pq_ ones
+	user      string
+	database  string
+	repl      string // "none", "logical" or "physical"
+	cancel    []byte // process ID and key of a CancelRequest
+	unknownPQ []string
+	negotiate bool
+	tls       *tls.ConnectionState
+	text      string // all of it, as it came
 }
 
 // errQuiet closes a connection without a word.
@@ -45,10 +45,10 @@ var errQuiet = errors.New("connection closed during startup")
 
 // readStartup goes through TLS and GSS requests up to the StartupMessage or CancelRequest. It returns the connection to go on with.
 func readStartup(nc net.Conn, side sideTLS) (net.Conn, *startup, error) {
-	asked := map[uint32]bool{}
+	var asked [codeGSSENC - codeSSL + 1]bool
 	var state *tls.ConnectionState
+	h := make([]byte, 4)
 	for {
-		var h [8]byte
 		if _, err := io.ReadFull(nc, h[:1]); err != nil {
 			return nc, nil, errQuiet
 		}
@@ -64,12 +64,12 @@ func readStartup(nc net.Conn, side sideTLS) (net.Conn, *startup, error) {
 			nc, state = tc, st
 			continue
 		}
-		if _, err := io.ReadFull(nc, h[1:4]); err != nil {
+		if _, err := io.ReadFull(nc, h[1:]); err != nil {
 			return nc, nil, errQuiet
 		}
-		n := binary.BigEndian.Uint32(h[:4])
+		n := binary.BigEndian.Uint32(h)
 		if n < 8 || n > maxStartup {
-			return nc, nil, fatalError{errProtocol(fmt.Sprintf("bad packet header: '%x'", h[:4]))}
+			return nc, nil, fatalError{errProtocol(fmt.Sprintf("bad packet header: '%x'", h))}
 		}
 		body := make([]byte, n-4)
 		if _, err := io.ReadFull(nc, body); err != nil {
@@ -78,10 +78,10 @@ func readStartup(nc net.Conn, side sideTLS) (net.Conn, *startup, error) {
 		code := binary.BigEndian.Uint32(body)
 		switch code {
 		case codeSSL, codeGSSENC:
-			if n != 8 || asked[code] || state != nil {
+			if n != 8 || asked[code-codeSSL] || state != nil {
 				return nc, nil, fatalError{errProtocol("client re-sent startup pkt")}
 			}
-			asked[code] = true
+			asked[code-codeSSL] = true
 			if code == codeGSSENC || side.cfg == nil {
 				if _, err := nc.Write([]byte{'N'}); err != nil {
 					return nc, nil, errQuiet
@@ -108,7 +108,7 @@ func readStartup(nc net.Conn, side sideTLS) (net.Conn, *startup, error) {
 			}
 			return nc, &startup{cancel: body[4:], tls: state}, nil
 		}
-		st, err := parseStartup(code, body[4:])
+		st, err := parseStartup(code, string(body[4:]))
 		if err != nil {
 			return nc, nil, err
 		}
@@ -149,7 +149,7 @@ func pending(nc net.Conn) bool {
 }
 
 // parseStartup reads the parameters of a StartupMessage.
-func parseStartup(version uint32, b []byte) (*startup, error) {
+func parseStartup(version uint32, b string) (*startup, error) {
 	major, minor := version>>16, int(version&0xffff)
 	switch {
 	case major == 2:
@@ -160,7 +160,7 @@ func parseStartup(version uint32, b []byte) (*startup, error) {
 			Message: fmt.Sprintf("unsupported frontend protocol %d.%d: server supports 3.0 to 3.%d", major, minor, maxMinor),
 		}}
 	}
-	st := &startup{minor: minor, repl: "none"}
+	st := &startup{minor: minor, repl: "none", params: make([]param, 0, 4)}
 	if minor > maxMinor || minor == 1 {
 		st.negotiate = true
 		st.minor = min(minor, maxMinor)
@@ -168,25 +168,20 @@ func parseStartup(version uint32, b []byte) (*startup, error) {
 			st.minor = 0
 		}
 	}
-	if len(b) == 0 || b[len(b)-1] != 0 {
-		return nil, fatalError{errProtocol("invalid startup packet layout: expected terminator as last byte")}
-	}
-	for len(b) > 1 {
-		name, rest, err := cstring(b)
-		if err != nil {
+	st.text = b
+	for {
+		name, rest, ok := strings.Cut(b, "\x00")
+		if ok && name == "" && rest == "" {
+			break
+		}
+		var value string
+		value, b, ok = strings.Cut(rest, "\x00")
+		if !ok || name == "" {
 			return nil, fatalError{errProtocol("invalid startup packet layout: expected terminator as last byte")}
 		}
-		value, rest, err := cstring(rest)
-		if err != nil || len(name) == 0 {
-			return nil, fatalError{errProtocol("invalid startup packet layout: expected terminator as last byte")}
-		}
-		b = rest
-		if err := st.param(string(name), string(value)); err != nil {
+		if err := st.param(name, value); err != nil {
 			return nil, err
 		}
-	}
-	if len(b) != 1 || b[0] != 0 {
-		return nil, fatalError{errProtocol("invalid startup packet layout: expected terminator as last byte")}
 	}
 	switch {
 	case st.user == "":
@@ -220,7 +215,6 @@ func (st *startup) param(name, value string) error {
 			}}
 		}
 	case name == "options":
-		st.rawOptions = value
 		return st.options(value)
 	case strings.HasPrefix(name, "_pq_."):
 		st.unknownPQ = append(st.unknownPQ, name)

@@ -56,7 +56,7 @@ func run(args []string, out io.Writer) error {
 	help := fs.BoolP("help", "h", false, "show this help, then exit")
 	fs.Usage = func() { fmt.Fprint(out, usage+fs.FlagUsages()) }
 	if err := fs.Parse(args); err != nil {
-		return err
+		return fmt.Errorf("pgdrover: %w; see pgdrover --help", err)
 	}
 	o.Verbose = *verbose
 	rest := fs.Args()
@@ -76,6 +76,8 @@ func run(args []string, out io.Writer) error {
 		return app.Check(out, rest[1])
 	case len(rest) >= 1 && len(rest) <= 2 && rest[0] == "health":
 		return app.Health(ctx, rest[1:])
+	case len(rest) == 1 && rest[0] == "check":
+		return errors.New("pgdrover: check needs a configuration file; see pgdrover --help")
 	case len(rest) == 1:
 		return app.Run(ctx, rest[0], o)
 	}

@@ -83,17 +83,21 @@ func runSet(_ context.Context, s *session, a args) (*result, error) {
 	}
 	name, value := strings.ToLower(a["setting"]), a["value"]
 	if err := s.srv.cfg.Set(name, value); err != nil {
-		return nil, settingError("SET failed", err)
+		return nil, withSettings(settingError("SET failed", err))
 	}
 	return tagged(fmt.Sprintf("SET %s=%s", name, oneLine(masked(name, value))))
 }
 
 // settingError keeps PgBouncer's words and adds why.
-func settingError(msg string, err error) error {
+func settingError(msg string, err error) *pgError {
 	pe := errf(codeProtocol, "%s", msg)
 	pe.detail = err.Error()
-	pe.hint = "SHOW CONFIG lists the settings and their values."
 	return pe
+}
+
+// withSettings adds where global settings are listed.
+func withSettings(pe *pgError) error {
+	return pe.withHint("SHOW CONFIG lists the settings and their values.")
 }
 
 func setIgnored() (*result, error) {
@@ -115,7 +119,11 @@ func alter(do func(s *session, object, name string, value *string) error, label 
 			name = "ALL"
 		}
 		if err := do(s, a[label], name, value); err != nil {
-			return nil, settingError(tag+" failed", err)
+			pe := settingError(tag+" failed", err)
+			if label == "" {
+				return nil, withSettings(pe)
+			}
+			return nil, pe
 		}
 		return tagged(tag)
 	}

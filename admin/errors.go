@@ -21,6 +21,7 @@ const (
 	codePrivilege     = "42501"
 	codeNotSupported  = "0A000"
 	codeCanceled      = "57014"
+	codeShutdown      = "57P01"
 	codeOutOfMemory   = "53200"
 	codeTooMuch       = "54000"
 	codeInternal      = "XX000"

@@ -298,5 +298,5 @@ func (f *fakeConfig) Status() config.Status {
 func atNow() time.Time { return at }
 
 func adminSession() *pooler.AdminSession {
-	return &pooler.AdminSession{User: "ops", Admin: true, Addr: "unix", Database: "pgdrover"}
+	return &pooler.AdminSession{User: "ops", Admin: func() bool { return true }, Addr: "unix", Database: "pgdrover"}
 }

@@ -134,7 +134,7 @@ func (h *house) serve(ctx context.Context, c net.Conn) {
 				}
 			}
 			h.ended <- h.srv.ServeAdmin(ctx, &pooler.AdminSession{
-				Conn: c, ID: id, User: m.Parameters["user"], Admin: m.Parameters["user"] == "ops", Addr: c.RemoteAddr().String(),
+				Conn: c, ID: id, User: m.Parameters["user"], Admin: func() bool { return m.Parameters["user"] == "ops" }, Addr: c.RemoteAddr().String(),
 				Database: m.Parameters["database"], Canceled: canceled, Parameters: m.Parameters,
 			})
 			return

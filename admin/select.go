@@ -142,7 +142,7 @@ func (q *selectQuery) render(s *session) string {
 				b.WriteString(t.val)
 				continue
 			}
-			b.WriteString(name + "(" + v + ")")
+			b.WriteString(`"` + name + `"(` + v + ")") // quoted: some are keywords there
 			if parens {
 				i += 2
 			}

@@ -81,8 +81,13 @@ func (srv *Server) ServeAdmin(ctx context.Context, a *pooler.AdminSession) (err 
 	var broken *connError
 	switch {
 	case ctx.Err() != nil:
-		s.fatal(errf(codeProtocol, "server shutting down"))
-		return context.Cause(ctx)
+		cause := context.Cause(ctx)
+		if e := (*pooler.Error)(nil); errors.As(cause, &e) {
+			s.fatal(asPgError(e))
+		} else {
+			s.fatal(errf(codeShutdown, "server shutting down"))
+		}
+		return cause
 	case errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed), errors.Is(err, io.ErrClosedPipe), errors.As(err, &broken):
 		return nil
 	}

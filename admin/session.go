@@ -349,7 +349,7 @@ func (s *session) complete(r *result) error {
 
 // run runs a command for a user who may run it, and sends its notices.
 func (s *session) run(ctx context.Context, c *call, params []any, described []column) (r *result, err error) {
-	if c.perm(s) == permAdmin && !s.client.Admin {
+	if c.perm(s) == permAdmin && !s.client.Admin() {
 		return nil, errAdminNeeded()
 	}
 	exec := func(ctx context.Context) (err error) {

@@ -88,7 +88,7 @@ func viewDatabases() *view {
 	type d = pooler.DatabaseInfo
 	return viewOf("databases", "databases that clients can connect to", func(e *env) []d { return e.ctl.Databases() },
 		fText("name", "name as clients know it", func(r d) string { return r.Name }),
-		fNull("host", "host, or several; NULL for a Unix socket", func(r d) string { return r.Host }),
+		fNull("host", "host, or several; a folder of Unix sockets, or NULL for the default one", func(r d) string { return r.Host }),
 		fInt4("port", "port of the servers", func(r d) int { return r.Port }),
 		fText("database", "name on the server", func(r d) string { return r.Database }),
 		fNull("force_user", "user for all servers, if one is set", func(r d) string { return r.ForceUser }),

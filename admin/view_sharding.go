@@ -50,7 +50,7 @@ func viewShards() *view {
 		fText("database", "database as clients know it", func(r shardRow) string { return r.database }),
 		fText("shard", "name", func(r shardRow) string { return r.Shard.Name }),
 		fInt4("number", "its place among the shards, from 0", func(r shardRow) int { return r.number }),
-		fNull("host", "host, or several; NULL for a Unix socket", func(r shardRow) string { return strings.Join(r.Hosts, ",") }),
+		fNull("host", "host, or several; a folder of Unix sockets, or NULL for the default one", func(r shardRow) string { return strings.Join(r.Hosts, ",") }),
 		fInt4("port", "port", func(r shardRow) int { return r.Port }),
 		fText("dbname", "database on the server", func(r shardRow) string { return r.DBName }),
 		fNull("force_user", "user for all servers, if one is set", func(r shardRow) string { return r.User }),

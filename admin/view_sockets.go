@@ -212,7 +212,7 @@ func viewWaiters() *view {
 			return int64(shownID(r.HolderID))
 		}},
 		fNull("holder_application_name", "its application_name", func(r w) string { return r.HolderApplicationName }),
-		fNull("holder_state", "active, idle in transaction, or pinned (SHOW CLIENTS says by what)", func(r w) string { return r.HolderState }),
+		fNull("holder_state", "active, idle in transaction, idle (in session mode), or pinned (SHOW CLIENTS says by what)", func(r w) string { return r.HolderState }),
 		fSeconds("holder_for_s", "seconds since it was given the server", func(r w) time.Duration { return r.HolderFor }),
 		fSeconds("holder_query_age_s", "seconds since its last query began", func(r w) time.Duration { return r.HolderQueryAge }),
 		fNull("holder_query", "what it last ran: the command word, or the text with log_queries", func(r w) string { return r.HolderQuery }),

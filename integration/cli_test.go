@@ -6,8 +6,11 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -65,6 +68,8 @@ func TestCommandLine(t *testing.T) {
 		{"help in short", []string{"-h"}, 0, `Usage:`, nil},
 		{"nothing", nil, 1, `Usage:`, []string{"need a configuration file"}},
 		{"an unknown flag", []string{"--frobnicate"}, 1, ``, []string{"unknown flag: --frobnicate"}},
+		{"check without a file", []string{"check"}, 1, `^$`, []string{"check needs a configuration file"}},
+		{"a user that is not there", []string{"-q", "-u", "nobody-of-that-name", good}, 1, `^$`, []string{"could not find user 'nobody-of-that-name'"}},
 		{"too much", []string{good, good}, 1, `Usage:`, []string{"need a configuration file"}},
 		{"check: good", []string{"check", good}, 0, `configuration is valid`, nil},
 		{"check: everything that is wrong", []string{"check", bad}, 1, ``, []string{"bad.toml:1:", "listen_port", "bad.toml:2:", "pool_mode", "bad.toml:3:", "auth_type", "bad.toml:4", "pgdrover"}},
@@ -133,6 +138,9 @@ func startProgram(tb testing.TB, settings, tables string, flags ...string) *runn
 	tb.Cleanup(func() { _ = os.RemoveAll(dir) })
 	r := &running{bouncer: &bouncer{tb: tb, Port: freePort(tb), Dir: dir, Config: filepath.Join(dir, "config.toml"), Log: filepath.Join(dir, "log")}, stderr: &lockedBuffer{}, ended: make(chan error, 1)}
 	r.Write(settings, tables)
+	if i := slices.Index(flags, "-u"); i >= 0 {
+		chownTo(tb, flags[i+1], dir, r.Config)
+	}
 	r.cmd = exec.Command(path, append(flags, r.Config)...)
 	r.cmd.Stderr = r.stderr
 	if err := r.cmd.Start(); err != nil {
@@ -147,6 +155,47 @@ func startProgram(tb testing.TB, settings, tables string, flags ...string) *runn
 		return nil
 	})
 	return r
+}
+
+func chownTo(tb testing.TB, name string, paths ...string) {
+	tb.Helper()
+	u, err := user.Lookup(name)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	uid, _ := strconv.Atoi(u.Uid)
+	gid, _ := strconv.Atoi(u.Gid)
+	for _, p := range paths {
+		if err := os.Chown(p, uid, gid); err != nil {
+			tb.Fatal(err)
+		}
+	}
+}
+
+// TestRootBecomesTheUserWhoThenReloads has a log file that does not exist before: what is opened as root must not be in the user's way later.
+func TestRootBecomesTheUserWhoThenReloads(t *testing.T) {
+	t.Parallel()
+	if os.Getuid() != 0 {
+		t.Skip("only root can become somebody else")
+	}
+	r := startProgram(t, "auth_type = \"trust\"\ndefault_pool_size = 3\n", trustUsers, "-q", "-u", "nobody")
+	status, err := os.ReadFile("/proc/" + strconv.Itoa(r.cmd.Process.Pid) + "/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if regexp.MustCompile(`(?m)^Uid:.*\t0\b`).Match(status) {
+		t.Errorf("it is still root:\n%s", status)
+	}
+	r.Write("auth_type = \"trust\"\ndefault_pool_size = 4\n", trustUsers)
+	chownTo(t, "nobody", r.Config)
+	r.eventuallyValue("4", "SHOW default_pool_size")
+	r.Admin("RELOAD")
+	if err := r.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-r.ended; err != nil {
+		t.Errorf("after SIGTERM: %v", err)
+	}
 }
 
 func TestHangupReloadsAndTerminateEnds(t *testing.T) {

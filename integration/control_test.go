@@ -110,6 +110,72 @@ func TestPauseIsUndoneByCancelAndByLeaving(t *testing.T) {
 	mustRun(ctx, t, busy, "COMMIT")
 }
 
+// TestPauseIsEndedByAResumeOfAnotherSession has a PAUSE that still waits when somebody resumes, and what comes after it.
+func TestPauseIsEndedByAResumeOfAnotherSession(t *testing.T) {
+	t.Parallel()
+	pg := pgtest.Start(t, pgtest.WithAuth("trust"))
+	for _, db := range []string{"", " db"} {
+		t.Run("PAUSE"+db, func(t *testing.T) {
+			t.Parallel()
+			ctx := testContext(t)
+			b := newPool(t, pg, "", "")
+			busy := b.Connect(ctx, "db", "postgres")
+			mustRun(ctx, t, busy, "BEGIN")
+			first, second := b.admin(ctx), b.admin(ctx)
+			paused := func() {
+				pgtest.Eventually(t, patience, func() error {
+					if got := b.row("DATABASES", "name=db")["paused"]; got != "1" {
+						return fmt.Errorf("paused is %q", got)
+					}
+					return nil
+				})
+			}
+			old := background(func() error { _, err := run(ctx, first, "PAUSE"+db); return err })
+			paused()
+			b.Admin("RESUME" + db)
+			wantError(t, result(ctx, t, old), "57014", "PAUSE was ended by RESUME")
+			next := background(func() error { _, err := run(ctx, second, "PAUSE"+db); return err })
+			paused()
+			noResult(t, next)
+			mustRun(ctx, t, busy, "COMMIT")
+			if err := result(ctx, t, next); err != nil {
+				t.Error(err)
+			}
+			b.Admin("RESUME" + db)
+			mustRun(ctx, t, busy, "SELECT 1")
+		})
+	}
+}
+
+// TestAdminSessionsAreToldWhyTheyEnd kills sessions of the admin database, plain and over TLS, where half a message would be garbage.
+func TestAdminSessionsAreToldWhyTheyEnd(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	pair := mustKeyPair(t)(pgtest.StartCA(t, "ca").IssueServer())
+	b := startBouncer(t, "auth_type = \"trust\"\n"+clientTLS("allow", pair, nil), trustUsers)
+	for i := range 12 {
+		mode := []string{"disable", "require"}[i%2]
+		c, err := pgx.Connect(ctx, strings.Replace(b.DSN("pgdrover", "admin"), "sslmode=disable", "sslmode="+mode, 1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.Admin("KILL_CLIENT " + mustRun(ctx, t, c, "SELECT pg_backend_pid()"))
+		_, err = c.PgConn().ReceiveMessage(ctx)
+		wantError(t, err, "57P01", "admin forced disconnect")
+	}
+}
+
+func TestAnAdminWhoIsNoneAnyMoreMayNotChangeAnything(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	b := startBouncer(t, "auth_type = \"trust\"\n", trustUsers)
+	ops := b.admin(ctx)
+	mustRun(ctx, t, ops, "SET stats_users = 'admin'; SET admin_users = 'stats'")
+	_, err := run(ctx, ops, "SET admin_users = 'admin'")
+	wantError(t, err, "42501", "admin access needed")
+	mustRun(ctx, t, ops, "SHOW POOLS")
+}
+
 func TestKillClosesClientsAndServersAndLeavesTheDatabasePaused(t *testing.T) {
 	t.Parallel()
 	pg := pgtest.Start(t, pgtest.WithAuth("trust"))

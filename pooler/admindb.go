@@ -13,7 +13,7 @@ import (
 type adminClient struct {
 	*client
 	session *AdminSession
-	cancel  context.CancelFunc
+	cancel  context.CancelCauseFunc // the cause is an *Error for the client to see, if it is to see one
 	notify  chan struct{}
 }
 
@@ -24,7 +24,7 @@ func (a *adminClient) cancelRequested() {
 	}
 }
 
-func (a *adminClient) hungUp()   { a.cancel() }
+func (a *adminClient) hungUp()   { a.cancel(errClientGone) }
 func (a *adminClient) readable() {}
 
 // adminParameters are what the admin database reports at login, PgBouncer's.
@@ -42,8 +42,9 @@ var adminParameters = [...]param{
 // serveAdmin serves a client of the admin database.
 func (in *entrance) serveAdmin(c *client) error {
 	p, nc, st, addr, cfg := in.p, in.nc, in.st, &in.addr, in.live.cfg
-	isAdmin := slices.Contains(cfg.AdminUsers, st.user) || st.user == "pgbouncer" && addr.unix && addr.uid == os.Getuid()
-	mayRead := isAdmin || slices.Contains(cfg.StatsUsers, st.user) || cfg.AuthType == "any"
+	own := st.user == "pgbouncer" && addr.unix && addr.uid == os.Getuid()
+	isAdmin := func() bool { return own || slices.Contains(p.settings().AdminUsers, st.user) } // a reload may have changed it
+	mayRead := isAdmin() || slices.Contains(cfg.StatsUsers, st.user) || cfg.AuthType == "any"
 	if !mayRead || p.admin == nil {
 		e := fatal("42501", "not allowed")
 		e.Detail = "User \"" + st.user + "\" is in neither admin_users nor stats_users."
@@ -54,8 +55,8 @@ func (in *entrance) serveAdmin(c *client) error {
 		return fatalError{errProtocol("bouncer resources exhaustion")}
 	}
 	c.conn = cn
-	ctx, cancel := context.WithCancel(p.ctx)
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(p.ctx)
+	defer cancel(nil)
 	a := &adminClient{client: c, cancel: cancel, notify: make(chan struct{}, 1)}
 	params := map[string]string{}
 	b := append(in.unsaid, 'R', 0, 0, 0, 8, 0, 0, 0, 0)
@@ -90,8 +91,6 @@ func (in *entrance) serveAdmin(c *client) error {
 		p.mu.Unlock()
 		p.changed()
 	}()
-	stop := context.AfterFunc(ctx, func() { _ = nc.SetDeadline(past) })
-	defer stop()
 	p.logLogin(c)
 	err = p.admin.ServeAdmin(ctx, a.session)
 	_ = nc.Close()

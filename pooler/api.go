@@ -11,7 +11,8 @@ import (
 // AdminServer serves sessions on the admin database. The pooler knows it only by this method.
 type AdminServer interface {
 	// ServeAdmin serves one client that has logged in and been sent ReadyForQuery. It returns when the
-	// client has left, or ctx is done; the caller closes the connection.
+	// client has left, or ctx is done; the caller closes the connection. If ctx has an *Error as its cause, the
+	// client is to be told that.
 	ServeAdmin(ctx context.Context, s *AdminSession) error
 }
 
@@ -20,9 +21,9 @@ type AdminSession struct {
 	Conn     net.Conn // plain or TLS; positioned behind the startup exchange
 	ID       uint64
 	User     string
-	Admin    bool   // may do everything; otherwise may only SHOW
-	Addr     string // "127.0.0.1:4711" or "unix"
-	Database string // "pgdrover" or "pgbouncer"
+	Admin    func() bool // may do everything now; otherwise may only SHOW
+	Addr     string      // "127.0.0.1:4711" or "unix"
+	Database string      // "pgdrover" or "pgbouncer"
 	// Canceled receives one value for each cancel request that named this session.
 	Canceled <-chan struct{}
 	// Parameters are the startup packet's, for SHOW application_name and the like.
@@ -151,7 +152,7 @@ type WaiterInfo struct {
 	Reason                string // "pool_size", "max_db_connections", "max_user_connections", "paused", "login failing", "connecting"
 	HolderID              uint64 // client that has held a server of this pool for longest, 0 if none
 	HolderApplicationName string
-	HolderState           string        // "active", "idle in transaction", "pinned" (ClientInfo.Pinned says why)
+	HolderState           string        // "active", "idle in transaction", "idle", "pinned" (ClientInfo.Pinned says why)
 	HolderFor             time.Duration // since it was given the server
 	HolderQueryAge        time.Duration // since its last query began
 	HolderQuery           string        // command word only, unless log_queries

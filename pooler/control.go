@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"sync/atomic"
 
 	"pgdrover/internal/config"
 	"pgdrover/internal/connect"
@@ -30,35 +31,48 @@ func (p *Pooler) named(name string) (*database, error) {
 	return d, nil
 }
 
+// pause is whether a database, or everything, is paused.
+type pause struct {
+	paused  atomic.Bool
+	resumes atomic.Uint64 // changes with paused under Pooler.mu; how often it was resumed: a PAUSE that still waits is then over
+}
+
 // Pause implements Control.
 func (p *Pooler) Pause(ctx context.Context, name string) error {
-	undo := func() { p.setPaused(nil, false) }
-	if name == "" {
-		if p.paused.Swap(true) {
-			return consoleError("already suspended/paused")
-		}
-	} else {
+	var d *database
+	what := &p.pause
+	if name != "" {
 		if config.IsAdminDatabase(name) {
 			return consoleError("cannot pause admin db: " + name)
 		}
-		d, err := p.named(name)
-		if err != nil {
+		var err error
+		if d, err = p.named(name); err != nil {
 			return err
 		}
-		was := d.paused.Swap(true)
-		undo = func() {
-			if !was {
-				p.setPaused(d, false)
-			}
-		}
+		what = &d.pause
 	}
+	p.mu.Lock()
+	was, resumes := what.paused.Swap(true), what.resumes.Load()
+	p.mu.Unlock()
+	if was && d == nil {
+		return consoleError("already suspended/paused")
+	}
+	resumed := func() bool { return what.resumes.Load() != resumes }
 	for _, pl := range p.poolsOf(name) {
 		for _, s := range pl.takeIdle(func(*server) bool { return true }) {
 			s.close("paused")
 		}
 	}
-	if err := p.await(ctx, func() bool { return !p.busy(name) }); err != nil {
-		undo()
+	err := p.await(ctx, func() bool { return resumed() || !p.busy(name) })
+	switch {
+	case resumed(): // a PAUSE that came later is somebody else's
+		e := consoleError("PAUSE was ended by RESUME")
+		e.Code = "57014"
+		return e
+	case err != nil && !was:
+		p.resume(d)
+		return err
+	case err != nil:
 		return err
 	}
 	for _, pl := range p.poolsOf(name) {
@@ -84,18 +98,17 @@ func (p *Pooler) await(ctx context.Context, cond func() bool) error {
 	}
 }
 
-// setPaused pauses or resumes a database, or with nil everything, and lets those who wait go on.
-func (p *Pooler) setPaused(d *database, on bool) {
-	name := ""
-	if d == nil {
-		p.paused.Store(on)
-	} else {
-		d.paused.Store(on)
-		name = d.name
+// resume ends the pause of a database, or with nil that of everything, and lets those who wait go on.
+func (p *Pooler) resume(d *database) {
+	name, what := "", &p.pause
+	if d != nil {
+		name, what = d.name, &d.pause
 	}
-	if on {
-		return
-	}
+	p.mu.Lock()
+	what.paused.Store(false)
+	what.resumes.Add(1)
+	p.mu.Unlock()
+	p.changed()
 	for _, pl := range p.poolsOf(name) {
 		pl.mu.Lock()
 		pl.retryAt = 0
@@ -113,7 +126,7 @@ func (p *Pooler) Resume(name string) error {
 		if !p.paused.Load() {
 			return consoleError("pooler is not paused/suspended")
 		}
-		p.setPaused(nil, false)
+		p.resume(nil)
 		return nil
 	}
 	d, err := p.named(name)
@@ -123,7 +136,7 @@ func (p *Pooler) Resume(name string) error {
 	if !d.paused.Load() {
 		return consoleError(fmt.Sprintf("database %s is not paused", name))
 	}
-	p.setPaused(d, false)
+	p.resume(d)
 	return nil
 }
 
@@ -162,7 +175,7 @@ func (p *Pooler) KillClient(id uint64) error {
 	case c != nil:
 		c.kill(errKilled())
 	case a != nil:
-		a.cancel()
+		a.cancel(errKilled())
 	default:
 		return consoleError("client not found")
 	}

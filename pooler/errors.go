@@ -124,8 +124,11 @@ func errServerLogin(err error) *Error {
 	var se *connect.ServerError
 	if errors.As(err, &se) {
 		e := &Error{Severity: "FATAL", Code: se.Code(), Message: se.Message(), Detail: se.Field('D'), Hint: se.Field('H')}
-		if errors.Is(err, errCheckQuery) {
+		switch {
+		case errors.Is(err, errCheckQuery):
 			e.Detail = strings.TrimSpace("server_check_query failed on a new connection. " + e.Detail)
+		case errors.Is(err, errConnectQuery):
+			e.Detail = strings.TrimSpace("connect_query of the database failed on a new connection. " + e.Detail)
 		}
 		return e
 	}
@@ -148,6 +151,9 @@ func errLoginFailing(p *pool) *Error {
 		p.key.database, p.key.user, age(since(p.lastErrAt)), age(time.Duration(p.retryAt-now())), e.Detail))
 	return e
 }
+
+// holderIdle is the state of a holder that has no transaction open and yet keeps its server: in session mode.
+const holderIdle = "idle"
 
 // errQueueTimeout tells a client that has waited too long what it waited for.
 func errQueueTimeout(setting string, p *pool, c *client) *Error {
@@ -180,6 +186,12 @@ func errQueueTimeout(setting string, p *pool, c *client) *Error {
 		p.mu.Unlock()
 	case "max_db_connections", "max_user_connections":
 		e.Hint = "Raise " + w.Reason + ", or see SHOW POOLS for who uses it up."
+	case "pool_size":
+		if w.HolderState == holderIdle {
+			e.Hint = "Clients in session mode keep their server until they leave: raise pool_size (default_pool_size), or use pool_mode = transaction."
+			break
+		}
+		fallthrough
 	default:
 		e.Hint = "Shorten the transactions that hold servers, or raise pool_size (default_pool_size)."
 	}

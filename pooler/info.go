@@ -370,8 +370,11 @@ func (pl *pool) waiterInfo(c *client) WaiterInfo {
 		switch {
 		case holder.queryAt.Load() != 0:
 			w.HolderState = "active"
-		case holder.pinned() && holder.xactAt.Load() == 0:
+		case holder.xactAt.Load() != 0:
+		case holder.pinned():
 			w.HolderState = "pinned"
+		default:
+			w.HolderState = holderIdle
 		}
 		w.HolderQueryAge = since(holder.requestAt.Load())
 	}

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	osuser "os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -90,15 +92,16 @@ func (p *Pooler) listen(set *config.Settings) (ls []net.Listener, err error) {
 		KeepAlive: -1, // set on the listening socket, from which accepted ones inherit it
 	}
 	lc.SetMultipathTCP(false)
-	for _, addr := range strings.Split(set.ListenAddr, ",") {
-		addr = strings.TrimSpace(addr)
-		if addr == "" {
+	addrs, err := listenAddrs(p.ctx, set.ListenAddr)
+	if err != nil {
+		return nil, fmt.Errorf("listen_addr: %w", err)
+	}
+	for _, addr := range addrs {
+		l, err := lc.Listen(p.ctx, "tcp", net.JoinHostPort(addr.ip, strconv.Itoa(set.ListenPort)))
+		if addr.oneOfSeveral && (errors.Is(err, unix.EADDRNOTAVAIL) || errors.Is(err, unix.EAFNOSUPPORT)) {
+			p.log.Warn().Err(err).Msg("not listening on " + addr.ip) // this machine has no IPv6, most likely
 			continue
 		}
-		if addr == "*" {
-			addr = ""
-		}
-		l, err := lc.Listen(context.Background(), "tcp", net.JoinHostPort(addr, strconv.Itoa(set.ListenPort)))
 		if err != nil {
 			return ls, fmt.Errorf("listen_addr: %w", err)
 		}
@@ -118,6 +121,36 @@ func (p *Pooler) listen(set *config.Settings) (ls []net.Listener, err error) {
 		return nil, errors.New("nothing to listen on: set listen_addr or unix_socket_dir")
 	}
 	return ls, nil
+}
+
+// listenAddr is an address to listen on.
+type listenAddr struct {
+	ip           string // "" stands for all
+	oneOfSeveral bool   // of a host name's
+}
+
+// listenAddrs returns the addresses that listen_addr names, each once: a name may have several, and may have one that is listed as well.
+func listenAddrs(ctx context.Context, list string) (addrs []listenAddr, err error) {
+	for name := range strings.SplitSeq(list, ",") {
+		name = strings.TrimSpace(name)
+		if name == "" {
+			continue
+		}
+		of := []string{name}
+		if name == "*" {
+			of[0] = ""
+		} else if _, err := netip.ParseAddr(name); err != nil {
+			if of, err = net.DefaultResolver.LookupHost(ctx, name); err != nil {
+				return nil, err
+			}
+		}
+		for _, a := range of {
+			if !slices.ContainsFunc(addrs, func(b listenAddr) bool { return a == b.ip }) {
+				addrs = append(addrs, listenAddr{a, len(of) > 1})
+			}
+		}
+	}
+	return addrs, nil
 }
 
 // setListenOptions sets what connections inherit from the socket that they are accepted on: that costs nothing per connection.

@@ -34,7 +34,7 @@ func (p *Pooler) logLogout(c *client, err error) {
 	if c.db != nil {
 		ev = ev.Str("database", c.db.name)
 	}
-	ev.Str("reason", leaveReason(err)).Dur("age", time.Since(c.connected).Round(time.Millisecond)).Msg("closing because: " + leaveReason(err))
+	ev.Str("reason", leaveReason(err)).Str("age", age(time.Since(c.connected))).Msg("closing because: " + leaveReason(err))
 }
 
 // leaveReason says in PgBouncer's words why a client has gone.
@@ -87,7 +87,7 @@ func (p *Pooler) serverGone(s *server, why string) {
 		return
 	}
 	p.log.WithLevel(s.newsLevel()).Uint64("server", s.id).Str("database", s.pool.key.database).Str("user", s.pool.key.user).
-		Uint32("backend_pid", s.sc.PID).Dur("age", since(s.createdAt).Round(time.Millisecond)).Msg("closing because: " + why)
+		Uint32("backend_pid", s.sc.PID).Str("age", age(since(s.createdAt))).Msg("closing because: " + why)
 }
 
 func (p *Pooler) logOpenFailed(pl *pool, err error) {

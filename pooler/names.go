@@ -18,10 +18,10 @@ type poolCounters struct {
 
 // database is what belongs to a database's name and survives reloads.
 type database struct {
-	name     string
-	conf     atomic.Pointer[config.Database]
-	auto     bool // registered through "*"
-	paused   atomic.Bool
+	name string
+	conf atomic.Pointer[config.Database]
+	auto bool // registered through "*"
+	pause
 	disabled atomic.Bool
 	clients  atomic.Int32
 	usedAt   atomic.Int64 // for autodb_idle_timeout

@@ -66,7 +66,7 @@ func (p *Pooler) openServer(pl *pool, d *config.Database) (*server, error) {
 	if d.ConnectQuery != "" && pl.key.replication == "none" {
 		if err := s.simple(d.ConnectQuery, max(set.ServerConnectTimeout, time.Second)); err != nil {
 			_ = sc.Conn.Close()
-			return nil, fmt.Errorf("connect_query failed: %w", err)
+			return nil, fmt.Errorf("%w: %w", errConnectQuery, err)
 		}
 		s.base = s.session.all
 	}

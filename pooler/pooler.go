@@ -38,7 +38,7 @@ type Pooler struct {
 	live       atomic.Pointer[live]
 	maxPacket  atomic.Int64
 	logQueries atomic.Bool
-	paused     atomic.Bool // PAUSE without a database
+	pause      // without a database
 	blocked    atomic.Int32
 	shutdown   atomic.Uint32 // 0, or 1 + ShutdownMode
 	lastID     atomic.Uint64
@@ -147,7 +147,7 @@ func (p *Pooler) Close() {
 		in.end()
 	}
 	for _, a := range p.admins {
-		a.cancel()
+		a.cancel(errShutdown())
 	}
 	p.mu.Unlock()
 	p.wg.Wait()

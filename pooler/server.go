@@ -143,7 +143,11 @@ func (s *server) ready(t int64) error {
 	return nil
 }
 
-var errCheckQuery = errors.New("server_check_query failed")
+// What has failed on a new connection, besides the login.
+var (
+	errCheckQuery   = errors.New("server_check_query failed")
+	errConnectQuery = errors.New("connect_query failed")
+)
 
 // simple runs a query of ours and leaves its result aside.
 func (s *server) simple(query string, timeout time.Duration) error {

@@ -114,24 +114,29 @@ func Start(path string, o Options) (_ *Process, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("sockets from systemd: %w", err)
 	}
+	raiseFileLimit()
+	procs.Adapt()
+	pid, err := writePIDFile(set.PidFile, set.User)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			pid.remove()
+		}
+	}()
+	// Before anything else is opened: what the user may not read or write is found now, not at the first reload.
+	if err := becomeUser(set.User); err != nil {
+		return nil, err
+	}
 	logger, err := logging.New(set, logOpts...)
 	if err != nil {
 		return nil, err
 	}
-	p := &Process{cfg: mgr, logger: logger, log: logger.Zerolog(), ended: make(chan struct{})}
+	p := &Process{cfg: mgr, logger: logger, log: logger.Zerolog(), pid: pid, ended: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			_ = logger.Close()
-		}
-	}()
-	raiseFileLimit()
-	procs.Adapt()
-	if p.pid, err = writePIDFile(set.PidFile, set.User); err != nil {
-		return nil, err
-	}
-	defer func() {
-		if err != nil {
-			p.pid.remove()
 		}
 	}()
 	if p.pooler, err = pooler.New(pooler.Options{Config: mgr, Log: p.log}); err != nil {
@@ -144,12 +149,11 @@ func Start(path string, o Options) (_ *Process, err error) {
 		p.pooler.Close()
 		return nil, err
 	}
-	if err := becomeUser(set.User); err != nil {
-		p.pooler.Close()
-		return nil, err
-	}
 	for _, w := range mgr.Warnings() {
 		p.log.Warn().Msg(w.String())
+	}
+	if os.Getuid() == 0 {
+		p.log.Warn().Msg("running as root, which pgdrover does not need: start it as another user, or set user (-u)")
 	}
 	p.log.Info().Msg("process up: pgdrover " + o.Version)
 	var ctx context.Context

@@ -129,23 +129,22 @@ func lookupUser(name string) (uid, gid int, err error) {
 	return uid, gid, err
 }
 
-// becomeUser gives up root's rights for those of the user setting.
+// becomeUser gives up root's rights for those of the user setting. Who is not root can only name himself.
 func becomeUser(name string) error {
-	if name == "" || os.Getuid() != 0 {
+	if name == "" {
 		return nil
 	}
 	uid, gid, err := lookupUser(name)
 	if err != nil {
-		return fmt.Errorf("user: %w", err)
+		return fmt.Errorf("could not find user '%s' to switch to: %w", name, err)
 	}
-	if err := syscall.Setgroups([]int{gid}); err != nil {
-		return fmt.Errorf("user: setgroups: %w", err)
+	if os.Getuid() == 0 {
+		if err := syscall.Setgroups([]int{gid}); err != nil {
+			return fmt.Errorf("failed to reset the groups of user '%s': %w", name, err)
+		}
 	}
-	if err := syscall.Setgid(gid); err != nil {
-		return fmt.Errorf("user: setgid: %w", err)
-	}
-	if err := syscall.Setuid(uid); err != nil {
-		return fmt.Errorf("user: setuid: %w", err)
+	if err := errors.Join(syscall.Setgid(gid), syscall.Setuid(uid)); err != nil {
+		return fmt.Errorf("failed to assume identity of user '%s': %w", name, err)
 	}
 	return nil
 }

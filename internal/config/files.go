@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 )
@@ -31,10 +32,10 @@ func newFileSet() *fileSet { return &fileSet{contents: map[string]fileContent{}}
 func (f *fileSet) reuse(except ...string) *fileSet {
 	n := newFileSet()
 	n.kept = map[string]fileContent{}
-	for path, c := range f.contents {
-		if !slices.Contains(except, path) {
-			n.kept[path] = c
-		}
+	maps.Copy(n.kept, f.kept)
+	maps.Copy(n.kept, f.contents)
+	for _, path := range except {
+		delete(n.kept, path)
 	}
 	return n
 }
@@ -48,6 +49,14 @@ func (f *fileSet) read(path string) ([]byte, error) {
 		f.contents[path] = c
 	}
 	return c.data, c.err
+}
+
+// held returns what path had in it when it was read last, nil if that failed or has not happened.
+func (f *fileSet) held(path string) []byte {
+	if c, ok := f.contents[path]; ok {
+		return c.data
+	}
+	return f.kept[path].data
 }
 
 // put makes f hold data for path, as if it had been read.
@@ -96,6 +105,7 @@ func readFile(path string) ([]byte, error) {
 	}
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, maxFileSize+1))
+	data = bytes.TrimPrefix(data, []byte("\ufeff")) // some editors' mark of UTF-8
 	if err == nil && len(data) > maxFileSize {
 		err = fmt.Errorf("%s is larger than %d bytes", path, maxFileSize)
 	}

@@ -111,7 +111,7 @@ func (m *Manager) reloadIfChanged(ctx context.Context) ([]string, error) {
 
 func (m *Manager) reload(ctx context.Context) error {
 	path := m.Current().ConfFile
-	was := m.loaded.files.contents[path].data
+	was := m.loaded.files.held(path)
 	l, err := load(loadArgs{
 		path: path, files: newFileSet(), autoPath: m.autoPath, notEmpty: len(bytes.TrimSpace(was)) > 0,
 		commands: m.loaded.commands, keep: survivesReload,

@@ -68,8 +68,14 @@ func TestAFileThatBecameEmptyIsRefused(t *testing.T) {
 	t.Parallel()
 	path := folder(t, map[string]string{"config.toml": basic})
 	m := open(t, path)
-	write(t, path, "\n")
-	wantError(t, m.Reload(context.Background()), path+": the file has become empty")
+	set := func() { must(t, m.Set("verbose", "1")) } // which builds a configuration without reading the file
+	for _, before := range []func(){func() {}, set, func() { set(); set() }} {
+		write(t, path, basic)
+		must(t, m.Reload(context.Background()))
+		before()
+		write(t, path, "\n")
+		wantError(t, m.Reload(context.Background()), path+": the file has become empty")
+	}
 	write(t, path, "# nothing\n")
 	must(t, m.Reload(context.Background()))
 }

@@ -75,7 +75,7 @@ func databaseLimitRows() []*row[databaseKeys] {
 			func(d *d) **int { return &d.MinPoolSize }),
 		intRowOpt("reserve_pool_size", Live, "reserve_pool_size of this database.",
 			func(d *d) **int { return &d.ReservePoolSize }).alias("reserve_pool"),
-		wordRow("pool_mode", "", poolModeWords, Live, "pool_mode of this database.",
+		wordRow("pool_mode", "", poolModeWords, NewClients, "pool_mode of this database.",
 			func(d *d) **PoolMode { return &d.PoolMode }),
 		intRowOpt("max_db_connections", Live, "max_db_connections of this database.",
 			func(d *d) **int { return &d.MaxDBConnections }),
@@ -139,7 +139,7 @@ func userLoginRows() []*row[userKeys] {
 func userLimitRows() []*row[userKeys] {
 	type u = userKeys
 	return []*row[u]{
-		wordRow("pool_mode", "", poolModeWords, Live, "pool_mode of this user's pools.",
+		wordRow("pool_mode", "", poolModeWords, NewClients, "pool_mode of this user's pools.",
 			func(u *u) **PoolMode { return &u.PoolMode }),
 		intRowOpt("pool_size", Live, "Size of this user's pools.",
 			func(u *u) **int { return &u.PoolSize }),

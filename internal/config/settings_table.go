@@ -42,13 +42,13 @@ func listeningRows() []*row[Settings] {
 			func(s *s) *int { return &s.UnixSocketMode }),
 		textRow("unix_socket_group", "", Restart, "Group that owns the Unix socket.",
 			func(s *s) *string { return &s.UnixSocketGroup }),
-		textRow("user", "", Restart, "System user to become after start; needed when started as root.",
+		textRow("user", "", Restart, "System user to become at start, as root; without it a pgdrover that is started as root stays root, and says so.",
 			func(s *s) *string { return &s.User }).sticky(),
 		fileRow("pidfile", "", Restart, "File that holds the process number while running.",
 			func(s *s) *string { return &s.PidFile }),
 		fileRow("conffile", "", Live, "Configuration file that the next reload reads; the one given at start unless set.",
 			func(s *s) *string { return &s.ConfFile }).sticky(),
-		fileRow("auto_config_file", "", Restart, "File in which ALTER SYSTEM, ALTER DATABASE and ALTER USER keep their values; config.auto.toml beside the configuration file unless set.",
+		fileRow("auto_config_file", "", Restart, "File in which ALTER SYSTEM, ALTER DATABASE and ALTER USER keep their values; config.auto.toml beside the configuration file unless set. Configurations in one folder share that, so all but one should set it.",
 			func(s *s) *string { return &s.AutoConfigFile }).own(),
 		textRow("job_name", "pgbouncer", Restart, "Name of the service.",
 			func(s *s) *string { return &s.JobName }).alias("service_name"),
@@ -62,7 +62,7 @@ func listeningRows() []*row[Settings] {
 func poolRows() []*row[Settings] {
 	type s = Settings
 	return []*row[s]{
-		wordRow("pool_mode", "session", poolModeWords, Live, "When a server goes back to its pool: as the client leaves, after each transaction, or after each statement.",
+		wordRow("pool_mode", "session", poolModeWords, NewClients, "When a server goes back to its pool: as the client leaves, after each transaction, or after each statement.",
 			func(s *s) *PoolMode { return &s.PoolMode }),
 		intRow("max_client_conn", "100", Live, "Most client connections altogether.",
 			func(s *s) *int { return &s.MaxClientConn }),
@@ -84,7 +84,7 @@ func poolRows() []*row[Settings] {
 			func(s *s) *int { return &s.MaxUserClientConns }),
 		boolRow("server_round_robin", "0", Live, "Use the server that has been idle longest instead of the one used last.",
 			func(s *s) *bool { return &s.ServerRoundRobin }),
-		intRow("max_prepared_statements", "200", Live, "Prepared statements kept on each server in transaction and statement mode; 0 switches the tracking of them off.",
+		intRow("max_prepared_statements", "200", NewClients, "Prepared statements kept on each server in transaction and statement mode; 0 switches the tracking of them off.",
 			func(s *s) *int { return &s.MaxPreparedStatements }),
 		listRow("track_extra_parameters", "IntervalStyle", Restart, "Further parameters that follow each client from server to server.",
 			func(s *s) *[]string { return &s.TrackExtraParameters }),

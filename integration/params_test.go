@@ -1,10 +1,13 @@
 package integration
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"pgdrover/internal/pgtest"
 )
@@ -130,6 +133,62 @@ func TestEqualParametersCostNoRoundTrip(t *testing.T) {
 	b.say("Q SELECT 'marker 3'")
 	if n := sets("marker 3") - before; n != 1 {
 		t.Errorf("one change was carried by %d statements, want 1", n)
+	}
+}
+
+// TestConnectingMeansTheSameBehindAnyClient compares what a client that names parameters at connect sees with plain PostgreSQL, after
+// another client has left its own values on the one server.
+func TestConnectingMeansTheSameBehindAnyClient(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	pg := pgtest.Start(t, pgtest.WithAuth("trust"))
+	pg.MustExec(t, "postgres", `CREATE ROLE alice; CREATE ROLE bob; CREATE ROLE vault LOGIN SUPERUSER IN ROLE alice, bob; ALTER ROLE vault SET role = alice`)
+	b := newPool(t, pg, "", "pool_size = 1", "[users.vault]\npassword = \"x\"\n")
+	connect := func(port int, user, options string) *pgx.Conn {
+		t.Helper()
+		c, err := pgx.Connect(ctx, fmt.Sprintf("host=127.0.0.1 port=%d dbname=%s user=%s sslmode=disable options='%s'", port, map[bool]string{true: "postgres", false: "db"}[port == pg.Port], user, options))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close(context.Background()) })
+		return c
+	}
+	for _, of := range []struct {
+		user, before, options, first, ask string
+	}{
+		{"postgres", "SET DateStyle = 'ISO, DMY'", "-c datestyle=ISO", "", "SELECT '01/02/2003'::date || current_setting('DateStyle')"},
+		{"postgres", "SET DateStyle = 'SQL, DMY'", "-c datestyle=ymd", "", "SELECT '2001/02/03'::date || current_setting('DateStyle')"},
+		{"postgres", "SET DateStyle = 'ISO, YMD'", "-c datestyle=german", "", "SELECT '01/02/2003'::date || current_setting('DateStyle')"},
+		{"vault", "SET ROLE bob", "", "", "SELECT current_user"},
+		{"vault", "SET ROLE NONE", "", "", "SELECT current_user"},
+		{"vault", "SET ROLE bob", "", "SET ROLE NONE", "SELECT current_user"},
+		{"vault", "SET ROLE bob", "", "RESET ROLE", "SELECT current_user"},
+		{"vault", "SET ROLE bob", "-c session_replication_role=replica", "", "SELECT current_user || current_setting('session_replication_role')"},
+		{"vault", "SET ROLE bob", "-c session_replication_role=replica", "SET ROLE alice", "SELECT current_user || current_setting('session_replication_role')"},
+		{"vault", "SET ROLE bob", "-c session_replication_role=replica", "SET ROLE bob", "SELECT current_user || current_setting('session_replication_role')"},
+		{"vault", "SET SESSION AUTHORIZATION bob", "-c session_replication_role=replica", "", "SELECT session_user || current_setting('session_replication_role')"},
+	} {
+		other, c, direct := connect(b.Port, of.user, ""), connect(b.Port, of.user, of.options), connect(pg.Port, of.user, of.options)
+		for _, c := range []*pgx.Conn{c, direct} {
+			if of.first != "" {
+				mustRun(ctx, t, c, of.first)
+			}
+		}
+		want := mustRun(ctx, t, direct, of.ask)
+		for range 2 {
+			mustRun(ctx, t, other, of.before)
+			if got := mustRun(ctx, t, c, of.ask); got != want {
+				t.Errorf("%s with %q and %q, behind %s: %s is %s, PostgreSQL says %s", of.user, of.options, of.first, of.before, of.ask, got, want)
+			}
+		}
+		for _, name := range []string{"DateStyle", "client_encoding", "TimeZone"} {
+			if got, want := c.PgConn().ParameterStatus(name), direct.PgConn().ParameterStatus(name); got != want {
+				t.Errorf("%s with %q: %s is reported as %s, PostgreSQL says %s", of.user, of.options, name, got, want)
+			}
+		}
+		for _, c := range []*pgx.Conn{other, c, direct} {
+			_ = c.Close(ctx)
+		}
 	}
 }
 

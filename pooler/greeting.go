@@ -144,7 +144,7 @@ func newGreeting(own []param, welcome []connect.Param, extra []string) *greeting
 		}
 		for _, w := range welcome { // in the server's spelling, so that they are one
 			if strings.EqualFold(w.Name, q.name) {
-				own[i].name = w.Name
+				own[i] = param{w.Name, asReported(w.Name, w.Value, q.value)}
 			}
 		}
 	}

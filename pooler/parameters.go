@@ -14,16 +14,21 @@ import (
 // syncTimeout bounds the round trips that bring parameters from client to server and back.
 const syncTimeout = 30 * time.Second
 
-// setQuery sets parameters; values travel as parameters of the statement. A NULL value stands for the default,
-// which current_setting does not know, but pg_settings does (role and session_authorization are not in there).
-const setQuery = `SELECT pg_catalog.set_config(n, coalesce(v, (SELECT reset_val FROM pg_catalog.pg_settings s ` +
-	`WHERE pg_catalog.lower(s.name) OPERATOR(pg_catalog.=) pg_catalog.lower(n)), ` +
-	`CASE pg_catalog.lower(n) WHEN 'role' THEN 'none' WHEN 'session_authorization' THEN session_user::pg_catalog.text END), false) ` +
+// setQuery sets parameters; values travel as parameters of the statement. A NULL value is RESET, which for role may mean one that
+// ALTER ROLE … SET has chosen.
+const setQuery = `SELECT pg_catalog.set_config(n, v, false) ` +
 	`FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]), pg_catalog.unnest($2::pg_catalog.text[])) WITH ORDINALITY t(n, v, o) ORDER BY o`
 
-// askQuery reads parameters, and what they are without a SET.
-const askQuery = `SELECT n, pg_catalog.current_setting(n, true), (SELECT reset_val FROM pg_catalog.pg_settings s ` +
-	`WHERE pg_catalog.lower(s.name) OPERATOR(pg_catalog.=) pg_catalog.lower(n)) FROM pg_catalog.unnest($1::pg_catalog.text[]) n`
+// askQuery reads parameters, and what they are without a SET. pg_settings does not have role: what ALTER ROLE and ALTER DATABASE say of it
+// counts in the order of their manual pages.
+const askQuery = `SELECT n, pg_catalog.current_setting(n, true), CASE pg_catalog.lower(n) WHEN 'role' THEN coalesce((` +
+	`SELECT pg_catalog.substr(v, 6) FROM pg_catalog.pg_db_role_setting d, pg_catalog.unnest(d.setconfig) v ` +
+	`WHERE pg_catalog.starts_with(v, 'role=') ` +
+	`AND d.setrole OPERATOR(pg_catalog.=) ANY (SELECT oid FROM pg_catalog.pg_roles WHERE rolname OPERATOR(pg_catalog.=) session_user UNION ALL SELECT 0) ` +
+	`AND d.setdatabase OPERATOR(pg_catalog.=) ANY (SELECT oid FROM pg_catalog.pg_database WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database() UNION ALL SELECT 0) ` +
+	`ORDER BY d.setrole OPERATOR(pg_catalog.=) 0, d.setdatabase OPERATOR(pg_catalog.=) 0 LIMIT 1), 'none') ` +
+	`ELSE (SELECT reset_val FROM pg_catalog.pg_settings s WHERE pg_catalog.lower(s.name) OPERATOR(pg_catalog.=) pg_catalog.lower(n)) END ` +
+	`FROM pg_catalog.unnest($1::pg_catalog.text[]) n`
 
 // applyParameters gives the linked server the client's parameters, in one round trip. A fatalError says that the server
 // refuses a value and is otherwise well; any other error that the server is lost.
@@ -33,17 +38,7 @@ func (c *client) applyParameters() error {
 	if len(set) == 0 && len(reset) == 0 {
 		return nil
 	}
-	names := make([]string, 0, len(set)+len(reset))
-	values := make([]*string, 0, cap(names))
-	// The role comes last: what it may not do, the others still could. It is put back first.
-	slices.SortStableFunc(set, func(a, b param) int { return roleRank(a.name) - roleRank(b.name) })
-	slices.SortStableFunc(reset, func(a, b string) int { return roleRank(b) - roleRank(a) })
-	for _, n := range reset {
-		names, values = append(names, n), append(values, nil)
-	}
-	for i := range set {
-		names, values = append(names, set[i].name), append(values, &set[i].value)
-	}
+	names, values := c.steps(set, reset)
 	s.unOwner = 0
 	err := s.exchange(query(setQuery, names, values), syncTimeout, nil)
 	var se *connect.ServerError
@@ -73,6 +68,45 @@ func (c *client) applyParameters() error {
 		return c.adoptParameters()
 	}
 	return nil
+}
+
+// steps puts the changes in order. The role comes last: what it may not do, the others still could. It is put back first.
+func (c *client) steps(set []param, reset []string) (names []string, values []*string) {
+	step := func(name string, value *string) { names, values = append(names, name), append(values, value) }
+	slices.SortStableFunc(set, func(a, b param) int { return roleRank(a.name) - roleRank(b.name) })
+	slices.SortStableFunc(reset, func(a, b string) int { return roleRank(b) - roleRank(a) })
+	privileged := func(name string) bool { return roleRank(name) == 0 && !isFollowing(name, nil) }
+	if !slices.ContainsFunc(set, func(p param) bool { return privileged(p.name) }) && !slices.ContainsFunc(reset, privileged) {
+		for _, n := range reset {
+			step(n, nil)
+		}
+		for i := range set {
+			step(set[i].name, &set[i].value)
+		}
+		return names, values
+	}
+	// What only a superuser may set, he sets himself at connect, before any role that ALTER ROLE has chosen for him is in force.
+	none := "none"
+	step("session_authorization", nil) // which may bring that role back
+	step("role", &none)
+	for _, n := range reset {
+		if roleRank(n) == 0 {
+			step(n, nil)
+		}
+	}
+	for i := range set {
+		if roleRank(set[i].name) == 0 {
+			step(set[i].name, &set[i].value)
+		}
+	}
+	for _, n := range [...]string{"session_authorization", "role"} {
+		if v, ok := envGet(c.session.all, n); ok {
+			step(n, &v)
+		} else if n == "role" {
+			step(n, nil)
+		}
+	}
+	return names, values
 }
 
 func roleRank(name string) int {
@@ -159,8 +193,7 @@ func (c *client) askParameters() error {
 		if r.name == nil || r.value == nil {
 			continue
 		}
-		isDefault := r.def != nil && *r.def == *r.value || r.def == nil && strings.EqualFold(*r.name, "role") && *r.value == "none"
-		if isDefault {
+		if r.def != nil && *r.def == *r.value {
 			drop := func(k string) bool { return !strings.EqualFold(k, *r.name) }
 			s.session = newSession(envKeep(s.session.all, drop))
 			c.session = newSession(envKeep(c.session.all, drop))

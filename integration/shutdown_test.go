@@ -125,6 +125,22 @@ func (p *process) awaitExit(ctx context.Context) {
 	}
 }
 
+// TestSIGTERMDoesNotWaitForClientsOfAPausedDatabase has one that can never be served: RESUME is refused by then.
+func TestSIGTERMDoesNotWaitForClientsOfAPausedDatabase(t *testing.T) {
+	t.Parallel()
+	pg := pgtest.Start(t, pgtest.WithAuth("trust"))
+	ctx := testContext(t)
+	p := startProcess(t, pg, "")
+	c := p.Connect(ctx, "db", "postgres")
+	mustRun(ctx, t, c, "SELECT 1")
+	p.Admin("PAUSE db")
+	waiting := background(func() error { _, err := run(ctx, c, "SELECT 2"); return err })
+	p.awaitWaiters(1)
+	p.signal(syscall.SIGTERM)
+	wantError(t, result(ctx, t, waiting), "57P01", "server shutting down")
+	p.awaitExit(ctx)
+}
+
 func TestSIGTERMClosesEachClientWhenItsTransactionIsOver(t *testing.T) {
 	t.Parallel()
 	pg := pgtest.Start(t, pgtest.WithAuth("trust"))

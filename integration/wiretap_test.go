@@ -2,6 +2,7 @@ package integration
 
 import (
 	"bytes"
+	"context"
 	"net"
 	"strconv"
 	"sync"
@@ -34,6 +35,16 @@ type trap struct {
 
 	hit  chan struct{} // closed when it has come by
 	link *tapped       // the connection on which it has; guarded by wiretap.mu
+}
+
+// await waits until the message has come by.
+func (t *trap) await(ctx context.Context, tb testing.TB) {
+	tb.Helper()
+	select {
+	case <-t.hit:
+	case <-ctx.Done():
+		tb.Fatalf("%q has not been said", t.text)
+	}
 }
 
 type tapped struct {

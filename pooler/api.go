@@ -149,7 +149,7 @@ type WaiterInfo struct {
 	Wait                  time.Duration
 	Position              int    // in the queue of its pool, from 1
 	InUse, Max            int    // servers of the pool
-	Reason                string // "pool_size", "max_db_connections", "max_user_connections", "paused", "login failing", "connecting"
+	Reason                string // "pool_size", "max_db_connections", "max_user_connections", "paused", "login failing", "connecting", "checking"
 	HolderID              uint64 // client that has held a server of this pool for longest, 0 if none
 	HolderApplicationName string
 	HolderState           string        // "active", "idle in transaction", "idle", "pinned" (ClientInfo.Pinned says why)

@@ -44,14 +44,9 @@ func (in *entrance) askUser(c *client, d *database) (secret auth.Secret, ok bool
 		return auth.Secret{}, false, fatalError{errProtocol("bouncer resources exhaustion")}
 	}
 	c.pool = p.findPool(on, on.firstShard(), authUser, "none")
-	s, err := c.takeAtLogin(in)
-	if err != nil {
-		return auth.Secret{}, false, err
-	}
 	rows, cols := 0, 0
 	var password *string
-	s.unOwner = 0
-	err = s.exchange(extendedQuery(authQuery, in.st.user), syncTimeout, func(typ byte, body []byte) error {
+	err = c.askAtLogin(in, extendedQuery(authQuery, in.st.user), func(typ byte, body []byte) error {
 		if typ != 'D' {
 			return nil
 		}
@@ -68,17 +63,11 @@ func (in *entrance) askUser(c *client, d *database) (secret auth.Secret, ok bool
 	})
 	var se *connect.ServerError
 	switch {
-	case err == nil:
-		c.pool.free(s)
 	case errors.As(err, &se):
-		c.pool.free(s)
-	default:
-		s.close("auth_query failed: " + err.Error())
-	}
-	switch {
-	case err != nil:
 		p.log.Error().Err(err).Str("database", on.name).Msg("error in auth_query")
 		return auth.Secret{}, false, fatalError{errProtocol("bouncer config error")}
+	case err != nil:
+		return auth.Secret{}, false, err
 	case rows == 0:
 		return auth.Secret{}, false, nil
 	case cols != 2:
@@ -91,4 +80,34 @@ func (in *entrance) askUser(c *client, d *database) (secret auth.Secret, ok bool
 	}
 	secret = auth.ParseSecret(*password)
 	return secret, true, nil
+}
+
+// askAtLogin runs a query of ours for a client that has not logged in yet. A connection that was idle and turns out to be broken is replaced.
+func (c *client) askAtLogin(in *entrance, query []byte, each func(typ byte, body []byte) error) error {
+	for began := now(); ; {
+		s, err := c.takeAtLogin(in, true)
+		if err != nil {
+			return err
+		}
+		s.unOwner = 0
+		var stop error
+		err = c.atLogin(in, func() (err error) {
+			stop, err = c.readying(s, now(), func() error { return s.exchange(query, syncTimeout, each) })
+			return err
+		})
+		var se *connect.ServerError
+		if err == nil || stop == nil && errors.As(err, &se) {
+			s.pool.free(s)
+			return err
+		}
+		s.close("auth_query failed: " + err.Error())
+		switch {
+		case stop != nil:
+			return stop
+		case s.createdAt >= began:
+			e := fatal("08006", "auth_query failed")
+			e.Detail = err.Error()
+			return fatalError{e}
+		}
+	}
 }

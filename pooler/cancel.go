@@ -64,7 +64,7 @@ func (p *Pooler) cancelServer(c *client, s *server) {
 	s.cancels++
 	pl.mu.Unlock()
 	c.cancelWait.Add(1)
-	ctx, stop := context.WithTimeout(p.ctx, max(p.settings().CancelWaitTimeout, time.Second))
+	ctx, stop := context.WithTimeout(p.ctx, unlimited(p.settings().CancelWaitTimeout))
 	defer stop()
 	if err := s.sc.Cancel(ctx); err != nil {
 		p.log.Warn().Err(err).Uint64("client", c.id).Msg("cancel request failed")
@@ -140,7 +140,7 @@ func (s *server) abandon(why string) {
 	s.cancels++ // for SHOW: nobody will take it
 	p.mu.Unlock()
 	if s.sc.SecretKey != nil {
-		ctx, stop := context.WithTimeout(context.Background(), max(p.p.settings().CancelWaitTimeout, time.Second))
+		ctx, stop := context.WithTimeout(context.Background(), unlimited(p.p.settings().CancelWaitTimeout))
 		defer stop()
 		defer context.AfterFunc(p.p.ctx, func() { time.AfterFunc(closingTime, stop) })()
 		if err := s.cancelUntilEnd(ctx); err != nil {

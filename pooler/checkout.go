@@ -27,18 +27,9 @@ func (c *client) checkout() error {
 
 func (c *client) checkoutFrom(t int64) error {
 	for {
-		s, err := c.pool.take(c, t)
-		linked := t
-		if err == nil && s == nil {
-			s, err = c.waitForServer()
-			linked = now()
-		}
+		s, linked, err := c.takeServer(t, true)
 		if err != nil {
 			return err
-		}
-		if err := s.ready(linked); err != nil {
-			c.pool.notReady(s, err)
-			continue
 		}
 		c.linkTo(s, linked)
 		waited := linked - t
@@ -49,9 +40,13 @@ func (c *client) checkoutFrom(t int64) error {
 		if s.session.all == c.session.all || c.repl != "none" { // which was opened with them
 			return nil
 		}
-		err = c.applyParameters()
+		stop, err := c.applyParameters(t)
 		var f fatalError
 		switch {
+		case stop != nil:
+			c.unlink()
+			s.close("client gave up waiting for its parameters")
+			return stop
 		case err == nil:
 			return nil
 		case errors.As(err, &f): // the server is well, it only does not accept the values
@@ -61,6 +56,34 @@ func (c *client) checkoutFrom(t int64) error {
 		}
 		c.unlink()
 		s.close("synchronising parameters failed: " + err.Error())
+	}
+}
+
+// takeServer takes a server for the client, which has wanted one since t. It is tried if server_check_delay says so, unless all that is wanted is
+// to have one. The time is that at which the client got it.
+func (c *client) takeServer(t int64, try bool) (*server, int64, error) {
+	for {
+		s, err := c.pool.take(c, t)
+		at := t
+		if err == nil && s == nil {
+			s, err = c.waitForServer()
+			at = now()
+		}
+		if err != nil {
+			return nil, 0, err
+		}
+		if !try || !s.wantsCheck(at) {
+			return s, at, nil
+		}
+		switch stop, err := c.readying(s, t, s.check); {
+		case stop != nil:
+			s.close("client gave up waiting for server_check_query")
+			return nil, 0, stop
+		case err == nil:
+			return s, now(), nil
+		default:
+			c.pool.notReady(s, err)
+		}
 	}
 }
 
@@ -90,19 +113,8 @@ func (c *client) awaitGift() (*server, error) {
 			continue // it was for something that is over
 		}
 		r := c.takeReasons()
-		var err error
-		switch {
-		case r&reasonKill != 0:
-			err = c.killed()
-		case r&reasonLate != 0:
-			if e := c.late.Swap(nil); e != nil {
-				err = fatalError{e}
-			}
-		case r&reasonCanceled != 0:
-			err = errCanceled()
-		case r&reasonHungUp != 0 && c.atEOF():
-			err = errClientGone
-		case r&reasonNotify != 0:
+		err := c.givesUp(r)
+		if err == nil && r&reasonNotify != 0 {
 			c.notifyQueued()
 		}
 		if err == nil {

@@ -24,6 +24,7 @@ type client struct {
 	pool     *pool   // of the linked server, or the one that is asked for the next; the session's own
 	srv      *server // linked server; written by the owner under mu
 	mu       sync.Mutex
+	readies  *server // see readying; guarded by mu
 	duplex   *duplex // non-nil while a second goroutine reads the server
 	router   *router // of a sharded database, else nil
 	session  session
@@ -193,6 +194,9 @@ func (c *client) interrupt(r reason) {
 		}
 		if c.srv != nil {
 			c.srv.conn.interrupt(kill)
+		}
+		if s := c.readies; s != nil && s != c.srv {
+			s.conn.interrupt(kill)
 		}
 	}
 	c.mu.Unlock()

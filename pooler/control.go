@@ -301,10 +301,15 @@ func (p *Pooler) drain(dropWaiters bool) {
 			if c.queryAt.Load() == 0 && c.xactAt.Load() == 0 {
 				c.interrupt(reasonDrain)
 			}
-		case dropWaiters && !c.inShards.Load():
+		case dropWaiters && !c.inShards.Load(), c.waitsInVain():
 			c.kill(errShutdown())
 		}
 	}
+}
+
+// waitsInVain reports whether c waits for a server of a database that is paused: a shutdown cannot serve it first.
+func (c *client) waitsInVain() bool {
+	return c.state.Load() == stateWaiting && c.home.held() && !c.underWay()
 }
 
 // State implements Control.

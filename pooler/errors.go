@@ -177,7 +177,7 @@ func errQueueTimeout(setting string, p *pool, c *client) *Error {
 	switch w.Reason {
 	case "paused":
 		e.Hint = "RESUME the database on the admin console."
-	case "connecting":
+	case "connecting", "checking":
 		e.Hint = "Check that the PostgreSQL server can be reached; SHOW POOLS has the last error."
 		p.mu.Lock()
 		if p.lastErr != nil {
@@ -202,6 +202,8 @@ func reasonText(r string) string {
 	switch r {
 	case "paused":
 		return "the database is paused"
+	case "checking":
+		return "the server has not answered yet what it is asked before it is handed out"
 	case "connecting":
 		return "no server connection could be opened yet"
 	case "pool_size":

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"pgdrover/internal/connect"
 	"pgdrover/shard/copyrows"
@@ -142,7 +141,7 @@ func (f *fan) stop() {
 }
 
 func (s *server) cancelQuiet() {
-	ctx, stop := context.WithTimeout(s.pool.p.ctx, max(s.pool.p.settings().CancelWaitTimeout, time.Second))
+	ctx, stop := context.WithTimeout(s.pool.p.ctx, unlimited(s.pool.p.settings().CancelWaitTimeout))
 	defer stop()
 	if err := s.sc.Cancel(ctx); err != nil {
 		s.pool.log.Debug().Err(err).Msg("cancel request failed")

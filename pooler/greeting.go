@@ -20,7 +20,7 @@ func (c *client) welcome(in *entrance) ([]connect.Param, error) {
 	if w != nil {
 		return w, nil
 	}
-	s, err := c.takeAtLogin(in)
+	s, err := c.takeAtLogin(in, false)
 	var e *Error
 	var f fatalError
 	if err != nil && !errors.As(err, &f) && errors.As(err, &e) {
@@ -35,13 +35,19 @@ func (c *client) welcome(in *entrance) ([]connect.Param, error) {
 	return w, nil
 }
 
-// takeAtLogin takes a server for a client that has not logged in yet. A client that leaves meanwhile gives up its place in
+// takeAtLogin takes a server for a client that has not logged in yet.
+func (c *client) takeAtLogin(in *entrance, try bool) (s *server, err error) {
+	t := now()
+	err = c.atLogin(in, func() (err error) {
+		s, _, err = c.takeServer(t, try)
+		return err
+	})
+	return s, err
+}
+
+// atLogin runs f, which waits for a server on behalf of a client that has not logged in yet. A client that leaves meanwhile gives up its place in
 // the queue, and client_login_timeout goes on counting.
-func (c *client) takeAtLogin(in *entrance) (*server, error) {
-	s, err := c.pool.take(c, now())
-	if err != nil || s != nil {
-		return s, err
-	}
+func (c *client) atLogin(in *entrance, f func() error) error {
 	defer c.unwatch()
 	defer context.AfterFunc(in.ctx, func() {
 		e := in.ended()
@@ -51,11 +57,11 @@ func (c *client) takeAtLogin(in *entrance) (*server, error) {
 		}
 		c.kill(e)
 	})()
-	s, err = c.waitForServer()
+	err := f()
 	if err == nil && in.ctx.Err() != nil {
 		in.end() // waiting has cleared the deadline
 	}
-	return s, err
+	return err
 }
 
 // greeting is what every client of a pool with the same startup packet begins with.

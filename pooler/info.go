@@ -225,9 +225,9 @@ func (pl *pool) fill(pi *PoolInfo) {
 		}
 	}
 	pi.SvLogin += pl.connecting
-	pi.ClWaiting += pl.waiters.n
-	if pl.waiters.head != nil {
-		pi.MaxWait = max(pi.MaxWait, since(pl.waiters.head.waitAt.Load()))
+	for c := range pl.waiting {
+		pi.ClWaiting++
+		pi.MaxWait = max(pi.MaxWait, since(c.waitAt.Load()))
 	}
 	if pl.lastErr != nil {
 		pi.LastError, pi.LastErrorAt = pl.lastErr.Error(), wallTime(pl.lastErrAt)
@@ -310,10 +310,7 @@ func (p *Pooler) Waiters() []WaiterInfo {
 	var out []WaiterInfo
 	for _, pl := range p.allPools() {
 		pl.mu.Lock()
-		var cs []*client
-		for c := pl.waiters.head; c != nil; c = c.wait.next {
-			cs = append(cs, c)
-		}
+		cs := slices.Collect(pl.waiting)
 		pl.mu.Unlock()
 		for i, c := range cs {
 			w := pl.waiterInfo(c)
@@ -351,7 +348,10 @@ func (pl *pool) waiterInfo(c *client) WaiterInfo {
 			w.HolderServerPID = int(s.sc.PID)
 		}
 	}
+	_, readied := pl.readied[c]
 	switch {
+	case readied:
+		w.Reason = "checking"
 	case pl.held() && !c.underWay():
 		w.Reason = "paused"
 	case pl.loginErr:

@@ -100,14 +100,14 @@ func (pl *pool) sweepWaiters() {
 	var late []victim
 	var tell []*client
 	pl.mu.Lock()
-	for c := pl.waiters.head; c != nil; c = c.wait.next {
+	for c := range pl.waiting {
 		waited := time.Duration(t - c.waitAt.Load())
 		switch {
 		case set.QueryWaitTimeout > 0 && waited >= set.QueryWaitTimeout:
 			late = append(late, victim{c, "query_wait_timeout"})
 		case set.QueryTimeout > 0 && waited >= set.QueryTimeout && pl.key.replication == "none":
 			late = append(late, victim{c, "query_timeout"})
-		case notify > 0 && waited >= notify && c.idleAt.Load() > 0 && c.notifiedAt.Load() < c.waitAt.Load(): // not in the login
+		case notify > 0 && c.wait.queued && waited >= notify && c.idleAt.Load() > 0 && c.notifiedAt.Load() < c.waitAt.Load(): // not in the login
 			c.notifiedAt.Store(t)
 			tell = append(tell, c)
 		}
@@ -207,6 +207,8 @@ func (p *Pooler) sweepClients() {
 		linked := c.link.Load() != nil || c.fanned.Load() != nil
 		over := func(limit time.Duration, at int64) bool { return limit > 0 && at != 0 && t-at >= int64(limit) }
 		switch {
+		case drain && c.waitsInVain():
+			c.kill(errShutdown())
 		case c.state.Load() == stateWaiting:
 		case over(limits.QueryTimeout, query) && linked && !stream:
 			c.kill(errTimeout("query timeout", "query_timeout", limits.QueryTimeout, t-query).waitsFor(c))

@@ -104,7 +104,7 @@ func (p *Pooler) poolOf(d *database, k poolKey) *pool {
 	pl := &pool{
 		p: p, key: k, db: d, user: p.userLocked(k.user), log: p.log,
 		counters: &pc.counters, queries: &pc.queries, xacts: &pc.xacts, waits: &pc.waits, connects: &pc.connects,
-		servers: map[*server]struct{}{},
+		servers: map[*server]struct{}{}, readied: map[*client]struct{}{},
 	}
 	set := p.live.Load().cfg.PoolSettings(d.conf.Load(), k.user)
 	pl.conf.Store(&set)

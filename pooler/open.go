@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"pgdrover/internal/auth"
 	"pgdrover/internal/config"
@@ -64,7 +63,7 @@ func (p *Pooler) openServer(pl *pool, d *config.Database) (*server, error) {
 	}
 	s.conf = d
 	if d.ConnectQuery != "" && pl.key.replication == "none" {
-		if err := s.simple(d.ConnectQuery, max(set.ServerConnectTimeout, time.Second)); err != nil {
+		if err := s.simple(d.ConnectQuery, unlimited(set.ServerConnectTimeout)); err != nil {
 			_ = sc.Conn.Close()
 			return nil, fmt.Errorf("%w: %w", errConnectQuery, err)
 		}

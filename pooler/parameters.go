@@ -30,27 +30,27 @@ const askQuery = `SELECT n, pg_catalog.current_setting(n, true), CASE pg_catalog
 	`ELSE (SELECT reset_val FROM pg_catalog.pg_settings s WHERE pg_catalog.lower(s.name) OPERATOR(pg_catalog.=) pg_catalog.lower(n)) END ` +
 	`FROM pg_catalog.unnest($1::pg_catalog.text[]) n`
 
-// applyParameters gives the linked server the client's parameters, in one round trip. A fatalError says that the server
-// refuses a value and is otherwise well; any other error that the server is lost.
-func (c *client) applyParameters() error {
+// applyParameters gives the linked server the client's parameters, in one round trip, for which the client has waited since t. A fatalError
+// says that the server refuses a value and is otherwise well; any other error that the server is lost. stop is as of readying.
+func (c *client) applyParameters(t int64) (stop, err error) {
 	s := c.srv
 	set, reset := envDiff(s.session.all, c.session.all)
 	if len(set) == 0 && len(reset) == 0 {
-		return nil
+		return nil, nil
 	}
 	names, values := c.steps(set, reset)
 	s.unOwner = 0
-	err := s.exchange(query(setQuery, names, values), syncTimeout, nil)
+	stop, err = c.readying(s, t, func() error { return s.exchange(query(setQuery, names, values), syncTimeout, nil) })
 	var se *connect.ServerError
-	if errors.As(err, &se) {
-		return fatalError{&Error{
+	if stop == nil && errors.As(err, &se) {
+		return nil, fatalError{&Error{
 			Severity: "FATAL", Code: se.Code(), Message: "invalid server parameter: " + se.Message(),
 			Detail: fmt.Sprintf("The server does not accept this client's parameters (%s).", strings.Join(names, ", ")),
 			Hint:   se.Field('H'),
 		}}
 	}
 	if err != nil {
-		return err
+		return stop, err
 	}
 	// What is reported has come as ParameterStatus, in the server's spelling; a report is missing where the value
 	// was only spelled differently.
@@ -65,9 +65,9 @@ func (c *client) applyParameters() error {
 		}
 	}
 	if s.session.all != c.session.all {
-		return c.adoptParameters()
+		return nil, c.adoptParameters()
 	}
-	return nil
+	return nil, nil
 }
 
 // steps puts the changes in order. The role comes last: what it may not do, the others still could. It is put back first.

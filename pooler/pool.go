@@ -42,6 +42,7 @@ type pool struct {
 	idle       []*server                 // the next to be used is last; guarded by mu
 	servers    map[*server]struct{}      // all that are logged in; guarded by mu
 	waiters    waitList                  // guarded by mu
+	readied    map[*client]struct{}      // for whom a server is got ready, see readying; guarded by mu
 	hubs       map[string]*hub           // that take listeners, by client_encoding; guarded by mu
 	allHubs    map[*hub]struct{}         // guarded by mu
 	connecting int                       // guarded by mu
@@ -491,6 +492,11 @@ func (p *pool) notReady(s *server, err error) {
 	}
 	s.close(err.Error())
 	ringAll(tell)
+	if isTimeout(err) { // those that have been idle for longer are not likely to answer either, and each would take as long to say so
+		for _, o := range p.takeIdle(func(o *server) bool { return o.releasedAt <= s.releasedAt }) {
+			o.close("idle for longer than one that did not answer")
+		}
+	}
 }
 
 // failed notes that a server could not be opened, and returns the waiters to be rung, who are told. The caller holds mu.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -39,18 +40,19 @@ type server struct {
 	prepared    preparedSet
 	nPrepared   atomic.Int32
 
-	id      uint64
-	sc      *connect.Server
-	conf    *config.Database // where it is
-	quiet   bool             // one of our own that the log leaves out
-	mark    int              // pool.marks when it was opened, of one of our own
-	base    env              // what its parameters were after the login, for what DISCARD ALL brings back
-	asks    []string         // parameters that follow clients and that this server does not report
-	kept    kept             // what the session knows of it while another shard's server is linked
-	tlsName string
-	mute    atomic.Bool // lookout has found that no answer will come
-	closed  atomic.Bool
-	appName atomic.Pointer[string]
+	id         uint64
+	sc         *connect.Server
+	conf       *config.Database // where it is
+	quiet      bool             // one of our own that the log leaves out
+	mark       int              // pool.marks when it was opened, of one of our own
+	base       env              // what its parameters were after the login, for what DISCARD ALL brings back
+	asks       []string         // parameters that follow clients and that this server does not report
+	kept       kept             // what the session knows of it while another shard's server is linked
+	tlsName    string
+	readiedFor atomic.Pointer[client] // see readying
+	mute       atomic.Bool            // lookout has found that no answer will come
+	closed     atomic.Bool
+	appName    atomic.Pointer[string]
 }
 
 // Server states, for SHOW SERVERS.
@@ -122,22 +124,25 @@ func (s *server) closeLater(name string) {
 	}
 }
 
-// ready checks a server that is about to be handed out, at t.
-func (s *server) ready(t int64) error {
+// wantsCheck reports whether a server that is handed out at t has to be tried first.
+func (s *server) wantsCheck(t int64) bool {
+	set := s.pool.p.settings()
+	return s.dead.Load() || set.ServerCheckQuery != "" && (t-s.releasedAt >= int64(set.ServerCheckDelay) || set.ServerCheckDelay <= 0)
+}
+
+// check tries a server that is about to be handed out.
+func (s *server) check() error {
 	if s.dead.Load() {
 		return errors.New("server closed the connection while it was idle")
 	}
 	set := s.pool.p.settings()
-	if set.ServerCheckQuery == "" || t-s.releasedAt < int64(set.ServerCheckDelay) && set.ServerCheckDelay > 0 {
-		return nil
-	}
 	q := set.ServerCheckQuery
 	if q == "<empty>" {
 		q = ""
 	}
 	s.state.Store(serverTested)
 	defer s.state.Store(serverActive)
-	if err := s.simple(q, max(set.ServerConnectTimeout, time.Second)); err != nil {
+	if err := s.simple(q, unlimited(set.ServerConnectTimeout)); err != nil {
 		return fmt.Errorf("%w: %w", errCheckQuery, err)
 	}
 	return nil
@@ -148,6 +153,14 @@ var (
 	errCheckQuery   = errors.New("server_check_query failed")
 	errConnectQuery = errors.New("connect_query failed")
 )
+
+// unlimited is a setting for which 0 is no limit.
+func unlimited(d time.Duration) time.Duration {
+	if d <= 0 {
+		return 365 * 24 * time.Hour
+	}
+	return d
+}
 
 // simple runs a query of ours and leaves its result aside.
 func (s *server) simple(query string, timeout time.Duration) error {
@@ -177,6 +190,9 @@ func (s *server) exchangeIn(tx byte, msg []byte, timeout time.Duration, each fun
 	s.unOwner = 0 // a query of ours destroys the unnamed statement
 	deadline := time.Now().Add(timeout)
 	err := s.conn.within(timeout, func(nc net.Conn) error {
+		if c := s.readiedFor.Load(); c != nil && c.hasHadEnough() { // its interrupt came before the deadline was set
+			return os.ErrDeadlineExceeded
+		}
 		if _, err := nc.Write(msg); err != nil {
 			return err
 		}
@@ -274,6 +290,9 @@ func (s *server) exchangeIn(tx byte, msg []byte, timeout time.Duration, each fun
 // mayGoOn reports whether a read that has timed out was only interrupted, for a reason that the linked client's session
 // deals with when it waits for its client again.
 func (s *server) mayGoOn(deadline time.Time) bool {
+	if c := s.readiedFor.Load(); c != nil && c.hasHadEnough() {
+		return false
+	}
 	c := s.link.Load()
 	return time.Now().Before(deadline) && !s.mute.Load() && s.pool.p.ctx.Err() == nil && (c == nil || !c.dying.Load())
 }

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
+
 	"pgdrover/internal/pgtest"
 )
 
@@ -71,6 +73,28 @@ func TestSCRAMSecretsPassThrough(t *testing.T) {
 	if err := b.tryLogin(ctx, "db", "app", "secret"); err == nil {
 		t.Error("a secret with another salt passed through")
 	}
+}
+
+// A client that logs in without proving anything has nothing to pass on, and takes nothing from those who had.
+func TestALoginWithoutProofLeavesTheKeysOfOthers(t *testing.T) {
+	t.Parallel()
+	pg := pgtest.Start(t, pgtest.WithUser("app", "secret"))
+	hba := filepath.Join(t.TempDir(), "hba.conf")
+	save(t, hba, "local all all trust\nhost pgdrover admin 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n")
+	b := startBouncer(t, fmt.Sprintf("auth_type = \"hba\"\nauth_hba_file = %q\npool_mode = \"transaction\"\n", hba),
+		fmt.Sprintf("[users.app]\npassword = %q\n[users.admin]\n", rolpassword(t, pg, "app"))+pgDatabase("db", pg, ""))
+	ctx := testContext(t)
+	proved := b.connectAs(ctx, "db", "app", "secret")
+	mustRun(ctx, t, proved, "SELECT 1")
+	trusted, err := pgx.Connect(ctx, fmt.Sprintf("host=%s port=%d dbname=db user=app", b.Dir, b.Port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = trusted.Close(context.Background()) }()
+	mustRun(ctx, t, trusted, "SELECT 1")
+	b.Admin("RECONNECT")
+	mustRun(ctx, t, proved, "SELECT 1")
+	mustRun(ctx, t, trusted, "SELECT 1")
 }
 
 // A rotated password: the new secret is in both places, sessions go on, new ones use it.

@@ -213,7 +213,7 @@ func (in *entrance) joinPool(c *client, d *database) (hello []byte, err error) {
 	}
 	c.tracking = c.mode != config.PoolSession && c.maxStmts > 0
 	if serverUser == u.name && c.router == nil {
-		c.pool.creds.Store(&c.creds)
+		c.pool.learn(&c.creds)
 	}
 	if c.conn == nil {
 		if c.conn, err = newConn(in.nc); err != nil {

@@ -113,6 +113,16 @@ func (pl *pool) hostOrder(d *config.Database) []string {
 	return slices.Concat(d.Hosts[turn:], d.Hosts[:turn])
 }
 
+// learn keeps what a client has proved that has logged in as the server user.
+func (pl *pool) learn(res *auth.Result) {
+	for {
+		known := pl.creds.Load()
+		if next := res.Over(known); next == known || pl.creds.CompareAndSwap(known, next) {
+			return
+		}
+	}
+}
+
 // credentials puts together what is known of a pool's server user.
 func (p *Pooler) credentials(cfg *config.Config, d *config.Database, pl *pool) auth.Credentials {
 	stored := d.Password

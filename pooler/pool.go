@@ -36,7 +36,7 @@ type pool struct {
 	queries, xacts, waits, connects *stats.Histogram
 
 	conf  atomic.Pointer[config.PoolSettings]
-	creds atomic.Pointer[auth.Result] // of the client that logged in last as the server user
+	creds atomic.Pointer[auth.Result] // what clients have proved that logged in as the server user
 
 	mu         sync.Mutex
 	idle       []*server                 // the next to be used is last; guarded by mu

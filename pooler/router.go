@@ -56,7 +56,7 @@ func (r *router) use(c *client, sh *sharding) {
 		}
 		pools[i] = c.p.findPool(c.db, name, user, "none")
 		if user == c.loginName {
-			pools[i].creds.Store(&c.creds)
+			pools[i].learn(&c.creds)
 		}
 	}
 	r.pools, r.of = pools, sh

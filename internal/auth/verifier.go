@@ -77,6 +77,25 @@ type Result struct {
 	MD5   string // the MD5 hash of password and user, after method md5
 }
 
+// Over returns what is known after r, if earlier logins of the same user have proved prev: a client that proved nothing of use
+// to a server takes nothing away, and what r lacks is kept. Neither is changed; the answer may be one of them.
+func (r *Result) Over(prev *Result) *Result {
+	password, keys := r.Plain != "" || r.MD5 != "", len(r.ClientKey) > 0
+	switch {
+	case !password && !keys:
+		return prev
+	case prev == nil || password && keys:
+		return r
+	}
+	both := *r
+	if password {
+		both.ClientKey, both.ServerKey, both.SCRAM = prev.ClientKey, prev.ServerKey, prev.SCRAM
+	} else {
+		both.Plain, both.MD5 = prev.Plain, prev.MD5
+	}
+	return &both
+}
+
 // VerifierOptions are the parts of a Verifier; all may be zero.
 type VerifierOptions struct {
 	Hasher *Hasher // nil: one of its own

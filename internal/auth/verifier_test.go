@@ -10,6 +10,45 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
+func TestWhatLoginsProveAddsUp(t *testing.T) {
+	t.Parallel()
+	trust := &Result{Method: MethodTrust}
+	plain := &Result{Method: MethodPlain, Plain: "s3cret"}
+	hash := &Result{Method: MethodMD5, MD5: "md5…"}
+	scram := &Result{Method: MethodSCRAM, ClientKey: []byte("client"), ServerKey: []byte("server"), SCRAM: scramSecret(t, "s3cret")}
+	newer := &Result{Method: MethodSCRAM, ClientKey: []byte("newer"), ServerKey: []byte("server"), SCRAM: scramSecret(t, "other")}
+	for _, tc := range []struct {
+		name     string
+		then     *Result // of the newest login
+		known    *Result
+		password string
+		hash     string
+		keys     string
+	}{
+		{"nothing, the first", trust, nil, "", "", ""},
+		{"keys, the first", scram, nil, "", "", "client"},
+		{"nothing after keys", trust, scram, "", "", "client"},
+		{"nothing after a password", trust, plain, "s3cret", "", ""},
+		{"keys after keys", newer, scram, "", "", "newer"},
+		{"keys after a password", scram, plain, "s3cret", "", "client"},
+		{"a password after keys", plain, scram, "s3cret", "", "client"},
+		{"a hash after keys", hash, scram, "", "md5…", "client"},
+		{"a hash after a password, which would be used first", hash, plain, "", "md5…", ""},
+		{"a password after a hash", plain, hash, "s3cret", "", ""},
+	} {
+		got := tc.then.Over(tc.known)
+		if got == nil {
+			got = &Result{}
+		}
+		if got.Plain != tc.password || got.MD5 != tc.hash || string(got.ClientKey) != tc.keys {
+			t.Errorf("%s:\n got %q, %q, %q\nwant %q, %q, %q", tc.name, got.Plain, got.MD5, got.ClientKey, tc.password, tc.hash, tc.keys)
+		}
+		if len(got.ClientKey) > 0 && got.SCRAM.IsZero() {
+			t.Errorf("%s: the keys are without their secret", tc.name)
+		}
+	}
+}
+
 func TestAuthenticate(t *testing.T) {
 	t.Parallel()
 	v := NewVerifier(VerifierOptions{})

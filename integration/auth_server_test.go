@@ -142,6 +142,57 @@ func TestAuthQueryFindsUsersThatAreListedNowhere(t *testing.T) {
 	}
 }
 
+// A [users] entry without a password is settings: auth_query says whether the user exists and what its password is.
+func TestAuthQueryFindsUsersThatHaveOnlySettings(t *testing.T) {
+	t.Parallel()
+	pg := pgtest.Start(t, pgtest.WithUser("app", "secret"), pgtest.WithUser("other", "secret"))
+	for _, method := range []string{"scram-sha-256", "plain", "md5"} {
+		t.Run(method, func(t *testing.T) {
+			t.Parallel()
+			b := startBouncer(t, "auth_type = \""+method+"\"\nauth_user = \"postgres\"\n",
+				"[users.admin]\npassword = \"admin\"\n[users.postgres]\npassword = \"postgres\"\n"+
+					"[users.app]\nmax_user_client_connections = 1\n[users.nobody]\npool_size = 2\n[users.locked]\npassword = \"\"\n"+pgDatabase("db", pg, ""))
+			ctx := testContext(t)
+			first := b.connectAs(ctx, "db", "app", "secret")
+			mustRun(ctx, t, first, "SELECT 1")
+			if got := codeOf(b.tryLogin(ctx, "db", "app", "secret")); got != "53300 client connections exceeded (max_user_client_connections)" {
+				t.Errorf("a second client of a user who may have one: got %s", got)
+			}
+			unknown := codeOf(b.tryLogin(ctx, "db", "stranger", "wrong"))
+			for user, password := range map[string]string{"app": "wrong", "nobody": "wrong", "locked": "secret"} {
+				if got := codeOf(b.tryLogin(ctx, "db", user, password)); got != unknown {
+					t.Errorf("%s: got %s, want what an unknown user gets, %s", user, got, unknown)
+				}
+			}
+			b.Admin("ALTER USER other SET max_user_client_connections = 1")
+			second := b.connectAs(ctx, "db", "other", "secret")
+			mustRun(ctx, t, second, "SELECT 1")
+			if got := codeOf(b.tryLogin(ctx, "db", "other", "secret")); got != "53300 client connections exceeded (max_user_client_connections)" {
+				t.Errorf("a second client after ALTER USER: got %s", got)
+			}
+		})
+	}
+}
+
+// Where no password is asked for, an entry makes the user known, and what ALTER USER keeps alone does not.
+func TestTrustKnowsUsersThatHaveOnlySettings(t *testing.T) {
+	t.Parallel()
+	pg := pgtest.Start(t, pgtest.WithAuth("trust"), pgtest.WithUser("app", "secret"), pgtest.WithUser("other", "secret"))
+	b := startBouncer(t, "auth_type = \"trust\"\nauth_user = \"postgres\"\n", "[users.admin]\n[users.absent]\npool_size = 2\n"+pgDatabase("db", pg, "")+
+		pgDatabase("forced", pg, "user = \"app\""))
+	ctx := testContext(t)
+	b.Admin("ALTER USER other SET pool_size = 2", "ALTER USER stranger SET pool_size = 2")
+	for user, want := range map[string]string{"absent": "", "other": "", "stranger": `28000 "trust" authentication failed`} {
+		err := b.tryLogin(ctx, "forced", user, "")
+		if err == nil && want == "" {
+			continue
+		}
+		if got := codeOf(err); got != want {
+			t.Errorf("%s: got %s, want %s", user, got, want)
+		}
+	}
+}
+
 // A wrong password against a SCRAM secret costs milliseconds of CPU. Sessions that are in already must get their turn
 // all the same.
 func TestALoginStormDoesNotBlockQueries(t *testing.T) {

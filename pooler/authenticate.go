@@ -73,15 +73,16 @@ func (in *entrance) authenticate(c *client, d *database, isAdmin bool) (auth.Res
 		method = l.method
 	}
 	req.Method = method
-	if u := cfg.Users[st.user]; u != nil {
-		req.Known = true
+	u := cfg.Users[st.user]
+	if req.Known = u != nil && !u.Unlisted; req.Known {
 		req.Secret = auth.ParseSecret(string(u.Password))
-	} else if method != auth.MethodAny {
+	}
+	if !req.Known && method != auth.MethodAny || req.Known && !u.HasPassword && method.AsksPassword() {
 		secret, ok, err := in.askUser(c, d)
 		if err != nil {
 			return auth.Result{}, err
 		}
-		req.Known, req.Secret = ok, secret
+		req.Known, req.Secret = req.Known || ok, secret
 	}
 	res, err := in.p.verifier.Authenticate(in.ctx, &messenger{in: in}, req)
 	if err == nil && res.Plain == "" && req.Secret.Kind() == auth.KindPlain {

@@ -23,7 +23,7 @@ func mockOf(cfg *config.Config) mock {
 		}
 	}
 	m := mock{kind: auth.KindSCRAM}
-	if asksServers(cfg) {
+	if cfg.AsksServers() {
 		// Most users are PostgreSQL's, and its secrets are these unless it was told otherwise.
 		m.iterations = auth.DefaultIterations
 	} else {
@@ -39,17 +39,4 @@ func mockOf(cfg *config.Config) mock {
 		}
 	}
 	return m
-}
-
-// asksServers reports whether auth_query can be used for some database.
-func asksServers(cfg *config.Config) bool {
-	if cfg.AuthUser != "" {
-		return true
-	}
-	for _, d := range cfg.Databases {
-		if d.AuthUser != "" {
-			return true
-		}
-	}
-	return false
 }

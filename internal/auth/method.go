@@ -39,8 +39,8 @@ var methods = [...]struct {
 	{"hba", MethodHBA, true, false},
 }
 
-// asksPassword reports whether the client is asked for a password or a proof of it.
-func (m Method) asksPassword() bool {
+// AsksPassword reports whether the client is asked for a password or a proof of it.
+func (m Method) AsksPassword() bool {
 	return m == MethodPlain || m == MethodMD5 || m == MethodSCRAM
 }
 

@@ -176,7 +176,7 @@ func (v *Verifier) Authenticate(ctx context.Context, m Messenger, req Request) (
 	case l.secret.IsZero():
 		l.doomed = "no password is stored"
 	}
-	if l.doomed != "" && req.Method.asksPassword() {
+	if l.doomed != "" && req.Method.AsksPassword() {
 		n := l.iterations
 		if req.MockIterations > 0 {
 			n = req.MockIterations

@@ -257,6 +257,11 @@ func (b *builder) connectStrings(d *databaseKeys, seen map[string]entry, where s
 // passwordKeys are the ways to give a password; only one may be used.
 var passwordKeys = []string{"password", "password_env", "password_file"}
 
+// givesPassword reports whether one of them is there.
+func (o *object) givesPassword() bool {
+	return slices.ContainsFunc(o.entries, func(e entry) bool { return slices.Contains(passwordKeys, e.key) })
+}
+
 // login fetches a password from where password_env or password_file point.
 func (b *builder) login(k *loginKeys, password *Secret, seen map[string]entry, where string) {
 	var given []string
@@ -303,24 +308,21 @@ func (b *builder) buildUser(o object, logins map[string]login) {
 		b.errorf(o.at, "user name %q is longer than %d bytes", o.name, maxUserName)
 		return
 	}
-	if _, ok := logins[o.name]; o.source == sourceAuto && !ok {
+	_, inAuthFile := logins[o.name]
+	unlisted := o.source == sourceAuto && !inAuthFile
+	if unlisted && (!b.cfg.AsksServers() || o.givesPassword()) { // a user that was taken out must not stay by its password here
 		b.warnf(o.at, "user %q has values here but is not in the configuration any more; they are ignored", o.name)
 		return
 	}
-	u := &userKeys{User: User{Name: o.name, Source: o.at.String()}}
+	u := &userKeys{User: User{Name: o.name, Source: o.at.String(), Unlisted: unlisted}}
 	seen := apply(b, userTable, u, o.entries, where)
 	b.note("users", o, seen)
 	b.login(&u.loginKeys, &u.Password, seen, where)
-	_, fromAuthFile := logins[o.name]
-	for _, k := range passwordKeys {
-		if _, given := seen[k]; given {
-			fromAuthFile = false
-		}
+	u.FromAuthFile = inAuthFile && !o.givesPassword()
+	if u.FromAuthFile {
+		u.Password = logins[o.name].password
 	}
-	if fromAuthFile {
-		u.Password, u.FromAuthFile = logins[o.name].password, true
-	}
-	u.HasPassword = u.Password != ""
+	u.HasPassword = inAuthFile || o.givesPassword()
 	b.cfg.Users[o.name] = &u.User
 }
 
@@ -356,7 +358,7 @@ func (b *builder) joinLogins(logins map[string]login) {
 		if b.cfg.Users[name] == nil {
 			b.cfg.Users[name] = &User{
 				Name: name, Source: position{file: b.cfg.AuthFile, line: l.line}.String(),
-				Password: l.password, HasPassword: l.password != "", FromAuthFile: true,
+				Password: l.password, HasPassword: true, FromAuthFile: true,
 			}
 		}
 	}

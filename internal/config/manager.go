@@ -307,13 +307,19 @@ func (m *Manager) AlterDatabase(database, name string, value *string) error {
 	})
 }
 
-// AlterUser does the same for a key of a user that the configuration or auth_file names.
+// AlterUser does the same for a key of a user that the configuration or auth_file names, or that auth_query may know. A password is for
+// the former only: who is in neither must not get in by what is kept here.
 func (m *Manager) AlterUser(user, name string, value *string) error {
 	where := "[users." + tomlKey(user) + "]"
 	return alter(m, userTable, userGroup, name, value, where, func(auto *document, reset bool) (*[]entry, error) {
 		u := find(auto.users, user)
 		c := m.Current()
-		if c.Users[user] == nil && !(reset && u != nil) {
+		listed := c.Users[user] != nil && !c.Users[user].Unlisted
+		switch {
+		case listed || reset && u != nil:
+		case c.AsksServers() && userGroup(name) == "password":
+			return nil, fmt.Errorf("user %q is not in the configuration, and its password is what auth_query finds", user)
+		case !c.AsksServers():
 			return nil, fmt.Errorf("no such user: %s%s", user, didYouMean(user, slices.Sorted(maps.Keys(c.Users))))
 		}
 		if u == nil {

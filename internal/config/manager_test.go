@@ -327,6 +327,55 @@ func TestAlterErrors(t *testing.T) {
 	}
 }
 
+func TestAlterOfAUserThatOnlyAuthQueryKnows(t *testing.T) {
+	t.Parallel()
+	for name, asks := range map[string]string{
+		"for all databases": "auth_user = \"asker\"\n" + basic, "for one": basic + "[databases.shop]\nhost = \"h\"\nauth_user = \"asker\"\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path := folder(t, map[string]string{"config.toml": asks})
+			m := open(t, path)
+			must(t, m.AlterUser("guest", "max_user_connections", pointer("5")))
+			wantError(t, m.AlterUser("guest", "password", pointer("hunter2")), `user "guest" is not in the configuration, and its password is what auth_query finds`)
+			check := func(m *Manager) {
+				t.Helper()
+				if u := m.Current().Users["guest"]; u == nil || *u.MaxUserConnections != 5 || u.HasPassword || !u.Unlisted {
+					t.Errorf("got %+v", u)
+				}
+			}
+			check(m)
+			check(open(t, path))
+			// Without auth_query nobody knows the user: what was kept is not enough to make one.
+			write(t, path, basic)
+			must(t, m.Reload(context.Background()))
+			if u := m.Current().Users["guest"]; u != nil {
+				t.Errorf("got %+v", u)
+			}
+			if w := m.Warnings(); len(w) != 1 || !strings.Contains(w[0].Message, `user "guest" has values here but is not in the configuration any more`) {
+				t.Errorf("warnings are %v", w)
+			}
+			must(t, m.AlterUser("guest", "ALL", nil))
+		})
+	}
+}
+
+// A user is taken out of the file to lock it out: a password that ALTER USER has kept must not let it in, nor does auth_query change that.
+func TestAPasswordThatWasKeptGoesWithItsUser(t *testing.T) {
+	t.Parallel()
+	path := folder(t, map[string]string{"config.toml": "auth_user = \"app\"\n" + basic + "[users.fired]\n"})
+	m := open(t, path)
+	must(t, m.AlterUser("fired", "password", pointer("hunter2")))
+	write(t, path, "auth_user = \"app\"\n"+basic)
+	must(t, m.Reload(context.Background()))
+	if u := m.Current().Users["fired"]; u != nil {
+		t.Errorf("got %+v", u)
+	}
+	if w := m.Warnings(); len(w) != 1 || !strings.Contains(w[0].Message, `user "fired" has values here`) {
+		t.Errorf("warnings are %v", w)
+	}
+}
+
 func TestAlterOfADatabaseBehindTheTemplate(t *testing.T) {
 	t.Parallel()
 	path := folder(t, map[string]string{"config.toml": "[users.a]\n[databases.\"*\"]\nhost = \"h\"\nuser = \"u\"\n"})

@@ -224,8 +224,9 @@ type User struct {
 	Name         string
 	Source       string
 	Password     Secret // plain, md5… or SCRAM-SHA-256$…; the TOML value wins over auth_file
-	HasPassword  bool   // whether the user may log in with a stored password at all ("" never matches)
+	HasPassword  bool   // whether one is given, be it "", which never matches; if not, auth_query is asked for it where there is one
 	FromAuthFile bool
+	Unlisted     bool // only config.auto.toml has values for it: whether it exists is auth_query's to say
 
 	PoolMode               *PoolMode
 	PoolSize               *int
@@ -346,6 +347,19 @@ func (c *Config) FindDatabase(name string) (d *Database, auto bool) {
 // DatabaseClientLimit is max_db_client_connections as it applies to d; 0 means no limit.
 func (c *Config) DatabaseClientLimit(d *Database) int {
 	return over(c.MaxDBClientConnections, d.MaxDBClientConns)
+}
+
+// AsksServers reports whether auth_query can be used for some database.
+func (c *Config) AsksServers() bool {
+	if c.AuthUser != "" {
+		return true
+	}
+	for _, d := range c.Databases {
+		if d.AuthUser != "" {
+			return true
+		}
+	}
+	return false
 }
 
 // UserClientLimit is max_user_client_connections as it applies to a login user; 0 means no limit.

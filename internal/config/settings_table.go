@@ -114,7 +114,7 @@ func authRows() []*row[Settings] {
 			func(s *s) *string { return &s.AuthIdentFile }).sticky(),
 		textRow("auth_user", "", NewClients, "User that runs auth_query; its password comes from [users] or auth_file.",
 			func(s *s) *string { return &s.AuthUser }).sticky(),
-		textRow("auth_query", defaultAuthQuery, NewClients, "Query for the password of a user that is listed nowhere; two columns, $1 is the user.",
+		textRow("auth_query", defaultAuthQuery, NewClients, "Query for the password of a user for whom none is given; two columns, $1 is the user.",
 			func(s *s) *string { return &s.AuthQuery }),
 		textRow("auth_dbname", "", NewClients, "Database in which auth_query runs; the client's own unless set.",
 			func(s *s) *string { return &s.AuthDBName }).sticky().checked(notAdminDatabase),

@@ -82,11 +82,7 @@ func (b *builder) validateAuth() {
 			b.errorf(b.at("auth_type"), "auth_type ldap needs auth_ldap_options")
 		}
 	case "trust", "plain", "md5", "scram-sha-256":
-		queried := c.AuthUser != ""
-		for _, d := range c.Databases {
-			queried = queried || d.AuthUser != ""
-		}
-		if len(c.Users) == 0 && !queried {
+		if len(c.Users) == 0 && !c.AsksServers() {
 			b.warnf(b.at("auth_type"), "no user can log in: auth_type %s needs [users], auth_file, or auth_user for auth_query", c.AuthType)
 		}
 	}

@@ -2,9 +2,13 @@ package integration
 
 import (
 	"fmt"
+	"io"
 	"maps"
+	"net"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -228,6 +232,54 @@ func TestSeveralHosts(t *testing.T) {
 			}
 			if got := strings.Join(slices.Sorted(maps.Keys(used)), " "); got != m.want {
 				t.Errorf("hosts in use\ngot  %s\nwant %s", got, m.want)
+			}
+		})
+	}
+}
+
+// A host that accepts connections and never answers is passed over, and where new connections stay with one host, it costs time once.
+func TestAHostThatNeverAnswers(t *testing.T) {
+	t.Parallel()
+	pg := pgtest.Start(t, pgtest.WithAuth("trust"))
+	for mode, host := range map[string]string{"round-robin": "127.0.0.2", "disable": "127.0.0.3"} {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			l, err := net.Listen("tcp", fmt.Sprintf("%s:%d", host, pg.Port))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var tried atomic.Int64
+			var wg sync.WaitGroup
+			wg.Go(func() {
+				for {
+					c, err := l.Accept()
+					if err != nil {
+						return
+					}
+					tried.Add(1)
+					wg.Go(func() { _, _ = io.Copy(io.Discard, c); _ = c.Close() })
+				}
+			})
+			ctx := testContext(t)
+			b := startBouncer(t, "auth_type = \"trust\"\npool_mode = \"transaction\"\nserver_connect_timeout = 2",
+				trustUsers+fmt.Sprintf("[databases.db]\nhost = \"%s,127.0.0.1\"\nport = %d\ndbname = \"postgres\"\nload_balance_hosts = %q\n", host, pg.Port, mode))
+			t.Cleanup(func() { _ = l.Close(); b.Close(); wg.Wait() })
+			first := b.begin(ctx, "db", "postgres")
+			if err := result(ctx, t, first.begun); err != nil {
+				t.Fatal(err)
+			}
+			n := tried.Load()
+			if n == 0 {
+				t.Error("the first host was not tried")
+			}
+			for range 4 {
+				c := b.begin(ctx, "db", "postgres")
+				if err := result(ctx, t, c.begun); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if again := tried.Load() - n; again > 0 && mode == "disable" {
+				t.Errorf("the host that never answers was tried %d times more", again)
 			}
 		})
 	}

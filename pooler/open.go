@@ -24,8 +24,9 @@ func (p *Pooler) openServer(pl *pool, d *config.Database) (*server, error) {
 	}
 	defer cancel()
 	side := l.serverTLSFor(d, pl.key.shard)
+	hosts := pl.hostOrder(d)
 	t := connect.Target{
-		Hosts: pl.hostOrder(d), Port: d.Port, SocketDir: set.UnixSocketDir, DBName: d.DBName, User: pl.key.user,
+		Hosts: hosts, Port: d.Port, SocketDir: set.UnixSocketDir, DBName: d.DBName, User: pl.key.user,
 		Credentials: p.credentials(l.cfg, d, pl), SSLMode: side.mode, TLS: side.cfg,
 		TCPKeepalive: set.TCPKeepalive, TCPKeepcnt: set.TCPKeepcnt, TCPKeepidle: set.TCPKeepidle, TCPKeepintvl: set.TCPKeepintvl,
 		TCPUserTimeout: set.TCPUserTimeout, TCPSocketBuffer: set.TCPSocketBuffer,
@@ -53,6 +54,7 @@ func (p *Pooler) openServer(pl *pool, d *config.Database) (*server, error) {
 		}
 	}
 	sc, err := connect.Dial(ctx, t)
+	pl.hostsTried(d, hosts, sc)
 	if err != nil {
 		return nil, err
 	}
@@ -103,14 +105,31 @@ func (p *Pooler) newServer(pl *pool, sc *connect.Server) (*server, error) {
 
 // hostOrder returns the hosts in the order in which they are tried.
 func (pl *pool) hostOrder(d *config.Database) []string {
-	if len(d.Hosts) < 2 || d.LoadBalanceHosts == "disable" {
+	if len(d.Hosts) < 2 {
 		return d.Hosts
 	}
 	pl.mu.Lock()
 	turn := int(pl.hostTurn) % len(d.Hosts)
-	pl.hostTurn++
+	if d.LoadBalanceHosts != "disable" {
+		pl.hostTurn++
+	}
 	pl.mu.Unlock()
 	return slices.Concat(d.Hosts[turn:], d.Hosts[:turn])
+}
+
+// hostsTried notes which host comes first from now on, if new connections stay with one: that of sc, which has answered, or after an
+// attempt in vain the one behind that which came first.
+func (pl *pool) hostsTried(d *config.Database, hosts []string, sc *connect.Server) {
+	if len(hosts) < 2 || d.LoadBalanceHosts != "disable" {
+		return
+	}
+	first := hosts[1]
+	if sc != nil {
+		first = sc.Host
+	}
+	pl.mu.Lock()
+	pl.hostTurn = uint32(max(slices.Index(d.Hosts, first), 0))
+	pl.mu.Unlock()
 }
 
 // learn keeps what a client has proved that has logged in as the server user.

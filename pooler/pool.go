@@ -57,7 +57,7 @@ type pool struct {
 	failures   int                       // attempts in a row that could not connect; guarded by mu
 	retryAt    int64                     // no attempt before; guarded by mu
 	lifeEnd    int64                     // when a server was last closed for its age; guarded by mu
-	hostTurn   uint32                    // guarded by mu
+	hostTurn   uint32                    // of the database's hosts, the one that comes first; guarded by mu
 	decided    []string                  // decisions to be removed, see forget.go; guarded by mu
 	own        *server                   // the connection of ours that is kept, see own.go; guarded by mu
 	marks      int                       // how often markStale was called; guarded by mu

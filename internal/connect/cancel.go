@@ -22,7 +22,7 @@ func (s *Server) Cancel(ctx context.Context) error {
 		return fail(ReasonProtocol, errors.New("the server gave no key for cancelling"))
 	}
 	d := &dialer{Target: s.tcp}
-	raw, err := d.open(ctx, s.ep, 1)
+	raw, err := d.open(ctx, s.ep)
 	if err != nil {
 		return fail(ReasonConnect, err)
 	}

@@ -16,7 +16,7 @@ import (
 
 func itoa(n int) string { return strconv.Itoa(n) }
 
-// minShare is the least time that one of several addresses gets before the next is tried.
+// minShare is the least time that one of several addresses gets before the next is tried, as long as it leaves something.
 const minShare = 2 * time.Second
 
 // SQLSTATEs of a login on which something else is tried.
@@ -27,9 +27,9 @@ const (
 	codeProtocol         = "08P01"
 )
 
-// Dial opens a connection and logs in, trying every address of every host in order until ctx is done. A server
-// that refuses the login ends the search, except one that cannot accept connections at the moment. Errors are
-// *Error; see there for what they wrap.
+// Dial opens a connection and logs in, trying every address of every host in order until ctx is done. The time is shared out: a host that
+// accepts connections and then says nothing takes no more than its part. A server that refuses the login ends the search, except one that
+// cannot accept connections at the moment. Errors are *Error; see there for what they wrap.
 func Dial(ctx context.Context, t Target) (*Server, error) {
 	d := &dialer{Target: &t}
 	if err := t.Validate(); err != nil {
@@ -38,27 +38,53 @@ func Dial(ctx context.Context, t Target) (*Server, error) {
 	var errs []error
 	hosts := t.hosts()
 	for i, host := range hosts {
-		eps, err := d.endpoints(ctx, host)
-		if err != nil {
-			errs = append(errs, d.fail(ReasonDNS, net.JoinHostPort(host, itoa(t.port())), err))
-			continue
+		s, failed := d.host(ctx, host, len(hosts)-i)
+		if s != nil {
+			return s, nil
 		}
-		for j, ep := range eps {
-			s, err := d.endpoint(ctx, ep, len(hosts)-i-1+len(eps)-j)
-			if err == nil {
-				return s, nil
-			}
-			errs = append(errs, err)
-			var refused *ServerError
-			if errors.As(err, &refused) && refused.Code() != codeCannotConnectNow {
-				return nil, joinErrors(errs)
-			}
-			if ctx.Err() != nil {
-				return nil, joinErrors(errs)
-			}
+		errs = append(errs, failed...)
+		if ctx.Err() != nil || isFinal(failed[len(failed)-1]) {
+			break
 		}
 	}
 	return nil, joinErrors(errs)
+}
+
+// host tries the addresses of one of left hosts.
+func (d *dialer) host(ctx context.Context, host string, left int) (_ *Server, errs []error) {
+	ctx, cancel := share(ctx, left)
+	defer cancel()
+	eps, err := d.endpoints(ctx, host)
+	if err != nil {
+		return nil, []error{d.fail(ReasonDNS, net.JoinHostPort(host, itoa(d.port())), err)}
+	}
+	for i, ep := range eps {
+		s, err := d.endpoint(ctx, ep, len(eps)-i)
+		if err == nil {
+			return s, nil
+		}
+		errs = append(errs, err)
+		if ctx.Err() != nil || isFinal(err) {
+			break
+		}
+	}
+	return nil, errs
+}
+
+// share returns ctx with the part of its time that the first of left may take.
+func share(ctx context.Context, left int) (context.Context, context.CancelFunc) {
+	deadline, ok := ctx.Deadline()
+	if !ok || left <= 1 {
+		return ctx, func() {}
+	}
+	rest := time.Until(deadline)
+	return context.WithTimeout(ctx, max(rest/time.Duration(left), min(minShare, rest/2)))
+}
+
+// isFinal reports whether the server has refused a login that it would refuse again.
+func isFinal(err error) bool {
+	var refused *ServerError
+	return errors.As(err, &refused) && refused.Code() != codeCannotConnectNow
 }
 
 // joinErrors returns the last error, with the earlier ones as text: what a caller branches on is the last, and
@@ -158,6 +184,8 @@ type attempt struct {
 // endpoint tries one address: with and without TLS as sslmode says (libpq's rules), with protocol 3.2 and, if the
 // server does not understand that, 3.0. left is the number of addresses that share the time, this one included.
 func (d *dialer) endpoint(ctx context.Context, ep endpoint, left int) (*Server, error) {
+	ctx, cancel := share(ctx, left)
+	defer cancel()
 	mode := d.sslMode()
 	if ep.network == "unix" {
 		mode = SSLDisable
@@ -167,7 +195,7 @@ func (d *dialer) endpoint(ctx context.Context, ep endpoint, left int) (*Server, 
 	if d.Protocol30 {
 		a.minor = 0
 	}
-	s, err := d.tryProtocols(ctx, ep, &a, left)
+	s, err := d.tryProtocols(ctx, ep, &a)
 	if err == nil {
 		return s, nil
 	}
@@ -182,7 +210,7 @@ func (d *dialer) endpoint(ctx context.Context, ep endpoint, left int) (*Server, 
 	if ctx.Err() != nil {
 		return nil, err
 	}
-	s, err2 := d.tryProtocols(ctx, ep, &a, left)
+	s, err2 := d.tryProtocols(ctx, ep, &a)
 	if err2 != nil {
 		return nil, joinErrors([]error{err2, err})
 	}
@@ -190,8 +218,8 @@ func (d *dialer) endpoint(ctx context.Context, ep endpoint, left int) (*Server, 
 }
 
 // tryProtocols tries 3.2, then 3.0 if the server objects to a version or hangs up on it.
-func (d *dialer) tryProtocols(ctx context.Context, ep endpoint, a *attempt, left int) (*Server, error) {
-	s, answered, err := d.try(ctx, ep, *a, left)
+func (d *dialer) tryProtocols(ctx context.Context, ep endpoint, a *attempt) (*Server, error) {
+	s, answered, err := d.try(ctx, ep, *a)
 	if err == nil || a.minor == 0 || answered || ctx.Err() != nil {
 		return s, err
 	}
@@ -199,7 +227,7 @@ func (d *dialer) tryProtocols(ctx context.Context, ep endpoint, a *attempt, left
 		return nil, err
 	}
 	a.minor = 0
-	s, _, err2 := d.try(ctx, ep, *a, left)
+	s, _, err2 := d.try(ctx, ep, *a)
 	if err2 != nil && isReason(err2, ReasonConnect) {
 		return nil, err // it is gone altogether, so the protocol was not the reason
 	}
@@ -218,8 +246,8 @@ func isReason(err error, reason string) bool {
 
 // try makes one connection. answered says that the server took the startup packet for good: it asked for a
 // password or let us in.
-func (d *dialer) try(ctx context.Context, ep endpoint, a attempt, left int) (s *Server, answered bool, err error) {
-	raw, err := d.open(ctx, ep, left)
+func (d *dialer) try(ctx context.Context, ep endpoint, a attempt) (s *Server, answered bool, err error) {
+	raw, err := d.open(ctx, ep)
 	if err != nil {
 		return nil, false, d.fail(ReasonConnect, ep.label(), err)
 	}
@@ -242,24 +270,22 @@ func (d *dialer) try(ctx context.Context, ep endpoint, a attempt, left int) (s *
 
 // explain gives an error of the handshake its reason, if it has none yet.
 func (d *dialer) explain(ctx context.Context, ep endpoint, err error) error {
+	var e *Error
+	named := errors.As(err, &e)
 	if ctx.Err() != nil {
+		if named && e.Err != nil { // its text is this one's over again
+			err = e.Err
+		}
 		return d.fail(ReasonTimeout, ep.label(), fmt.Errorf("%w (%w)", err, context.Cause(ctx)))
 	}
-	var e *Error
-	if errors.As(err, &e) {
+	if named {
 		return e
 	}
 	return d.fail(ReasonProtocol, ep.label(), err)
 }
 
-// open connects to an endpoint with its share of the time and sets socket options.
-func (d *dialer) open(ctx context.Context, ep endpoint, left int) (net.Conn, error) {
-	if deadline, ok := ctx.Deadline(); ok && left > 1 {
-		share := max(time.Until(deadline)/time.Duration(left), minShare)
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, share)
-		defer cancel()
-	}
+// open connects to an endpoint and sets socket options.
+func (d *dialer) open(ctx context.Context, ep endpoint) (net.Conn, error) {
 	nd := net.Dialer{KeepAliveConfig: d.keepalive(), Control: d.control}
 	if !d.TCPKeepalive {
 		nd.KeepAlive = -1

@@ -6,8 +6,10 @@ import (
 	"crypto/tls"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -192,6 +194,59 @@ func TestRefusalIsFinal(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = s.Conn.Close()
+}
+
+// A host that accepts connections and says nothing must not use up the time of the others, in whatever part of the login it falls silent.
+func TestASilentHostIsPassedOver(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"hosts", "addresses of a host", "before TLS", "in the login"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ta := fakeServer(t, func(c net.Conn, _ int) {
+				if code, _ := readStartup(c); code == sslRequestCode {
+					write(c, "N")
+					readStartup(c)
+				}
+				write(c, greeting("abcd"))
+			})
+			silentServer(t, fmt.Sprintf("127.0.0.2:%d", ta.Port), map[string]string{"in the login": msg('R', "\x00\x00\x00\x03")}[name])
+			ta.Hosts = []string{"127.0.0.2", "127.0.0.1"}
+			ta.Credentials.Plain = "x"
+			switch name {
+			case "addresses of a host":
+				r, err := NewResolver(ResolverOptions{Lookup: func(context.Context, string) ([]netip.Addr, error) {
+					return []netip.Addr{netip.MustParseAddr("127.0.0.2"), netip.MustParseAddr("127.0.0.1")}, nil
+				}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				ta.Hosts, ta.Resolver = []string{"two.test"}, r
+			case "before TLS":
+				ta.SSLMode = SSLPrefer
+			}
+			ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+			defer cancel()
+			s, err := Dial(ctx, ta)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = s.Conn.Close() }()
+			if got := s.RemoteAddr.(*net.TCPAddr).IP.String(); got != "127.0.0.1" {
+				t.Errorf("connected to %s", got)
+			}
+		})
+	}
+}
+
+func TestATimeoutIsToldOnce(t *testing.T) {
+	t.Parallel()
+	ta := fakeServer(t, func(c net.Conn, _ int) { _, _ = io.Copy(io.Discard, c) })
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer cancel()
+	_, err := Dial(ctx, ta)
+	if err == nil || strings.Count(err.Error(), ReasonTimeout) != 1 || strings.Count(err.Error(), `as user "u"`) != 1 {
+		t.Errorf("got %v", err)
+	}
 }
 
 // What the server says behind ReadyForQuery belongs to whoever reads the connection next.

@@ -49,6 +49,30 @@ func fakeServer(t testing.TB, serve func(c net.Conn, n int)) Target {
 	return Target{Hosts: []string{"127.0.0.1"}, Port: l.Addr().(*net.TCPAddr).Port, User: "u", DBName: "d"}
 }
 
+// silentServer accepts connections, says a few words and then nothing more.
+func silentServer(t testing.TB, addr, words string) {
+	t.Helper()
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			wg.Go(func() {
+				write(c, words)
+				_, _ = io.Copy(io.Discard, c)
+				_ = c.Close()
+			})
+		}
+	})
+	t.Cleanup(func() { _ = l.Close(); wg.Wait() })
+}
+
 // readStartup reads a packet without a type and returns its code and the rest.
 func readStartup(c io.Reader) (code uint32, rest []byte) {
 	var h [8]byte

@@ -305,22 +305,9 @@ func TestSystemdIsNotified(t *testing.T) {
 	t.Parallel()
 	pg := pgtest.Start(t, pgtest.WithAuth("trust"))
 	ctx := testContext(t)
-	socket := filepath.Join(t.TempDir(), "notify")
-	l, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	next := func() string {
-		b := make([]byte, 4096)
-		_ = l.SetReadDeadline(time.Now().Add(patience))
-		n, err := l.Read(b)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return string(b[:n])
-	}
-	p := startProcess(t, pg, "", "NOTIFY_SOCKET="+socket)
+	l := listenForNotices(t)
+	next := func() string { return nextNotice(t, l) }
+	p := startProcess(t, pg, "", "NOTIFY_SOCKET="+l.LocalAddr().String())
 	if got := next(); got != "READY=1" {
 		t.Errorf("after the start: %q, want READY=1", got)
 	}
@@ -336,6 +323,69 @@ func TestSystemdIsNotified(t *testing.T) {
 		t.Errorf("on SIGTERM: %q, want STOPPING=1", got)
 	}
 	p.awaitExit(ctx)
+}
+
+// STOPPING=1 is for the beginning: a service manager that hears nothing while clients finish takes the process for one that hangs.
+func TestSystemdIsNotifiedWhenAShutdownBegins(t *testing.T) {
+	t.Parallel()
+	pg := pgtest.Start(t, pgtest.WithAuth("trust"))
+	for name, begin := range map[string]func(*process){
+		"TERM": func(p *process) { p.signal(syscall.SIGTERM) }, "INT": func(p *process) { p.signal(syscall.SIGINT) },
+		"SHUTDOWN": func(p *process) { p.Admin("SHUTDOWN WAIT_FOR_CLIENTS") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx := testContext(t)
+			l := listenForNotices(t)
+			p := startProcess(t, pg, "", "NOTIFY_SOCKET="+l.LocalAddr().String())
+			if got := nextNotice(t, l); got != "READY=1" {
+				t.Fatalf("after the start: %q, want READY=1", got)
+			}
+			c := p.Connect(ctx, "db", "postgres")
+			mustRun(ctx, t, c, "BEGIN")
+			begin(p)
+			if got := nextNotice(t, l); got != "STOPPING=1" {
+				t.Errorf("%q, want STOPPING=1", got)
+			}
+			mustRun(ctx, t, c, "COMMIT") // it was still waiting
+			_ = c.Close(ctx)
+			p.awaitExit(ctx)
+			// Sent to ourselves, it is behind whatever the process has said.
+			if _, err := l.WriteTo([]byte("the end"), l.LocalAddr()); err != nil {
+				t.Fatal(err)
+			}
+			if got := nextNotice(t, l); got != "the end" {
+				t.Errorf("then %q, want it to be told once", got)
+			}
+		})
+	}
+}
+
+func listenForNotices(tb testing.TB) *net.UnixConn {
+	tb.Helper()
+	dir, err := os.MkdirTemp("", "pgdrover-it-") // short enough for the name of a socket
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = os.RemoveAll(dir) })
+	l, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(dir, "notify"), Net: "unixgram"})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = l.Close() })
+	return l
+}
+
+// nextNotice returns what the service manager is told next.
+func nextNotice(tb testing.TB, l *net.UnixConn) string {
+	tb.Helper()
+	b := make([]byte, 4096)
+	_ = l.SetReadDeadline(time.Now().Add(patience))
+	n, err := l.Read(b)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return string(b[:n])
 }
 
 func TestDaemonAndPIDFile(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 	"runtime/pprof"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/activation"
@@ -44,6 +45,7 @@ type Process struct {
 	pid    *pidFile
 	stop   context.CancelFunc
 	ended  chan struct{} // closed when the goroutines of start have ended
+	leaves sync.Once     // see stopping
 }
 
 // heapFloor, in bytes, is memory that is never touched and so takes none, but counts when the garbage collector decides how much may be
@@ -78,7 +80,7 @@ func Run(ctx context.Context, path string, o Options) error {
 	notify(daemon.SdNotifyReady)
 	reportReady()
 	p.serveSignals(ctx, signals)
-	notify(daemon.SdNotifyStopping)
+	p.stopping() // if it ends at once, nobody has said so yet
 	return nil
 }
 
@@ -142,7 +144,7 @@ func Start(path string, o Options) (_ *Process, err error) {
 	if p.pooler, err = pooler.New(pooler.Options{Config: mgr, Log: p.log}); err != nil {
 		return nil, err
 	}
-	p.pooler.SetAdmin(admin.New(p.pooler, controller{mgr, p}, admin.Options{Log: p.log, Version: shortVersion(o.Version), DNSHosts: p.dnsHosts}))
+	p.pooler.SetAdmin(admin.New(console{p.pooler, p}, controller{mgr, p}, admin.Options{Log: p.log, Version: shortVersion(o.Version), DNSHosts: p.dnsHosts}))
 	mgr.Subscribe(func(_, next *config.Config) (func(), error) { return logger.Prepare(&next.Settings) })
 	mgr.Subscribe(p.pooler.Prepare)
 	if err := p.pooler.Start(inherited); err != nil {
@@ -211,6 +213,24 @@ func (p *Process) reload(ctx context.Context) error {
 	}
 	return err
 }
+
+// console is the pooler as the admin database has it.
+type console struct {
+	*pooler.Pooler
+	p *Process
+}
+
+// Shutdown is SHUTDOWN.
+func (c console) Shutdown(mode pooler.ShutdownMode) { c.p.shutdown(mode) }
+
+// shutdown begins to shut down, and says so before it waits for anybody.
+func (p *Process) shutdown(mode pooler.ShutdownMode) {
+	p.stopping()
+	p.pooler.Shutdown(mode)
+}
+
+// stopping tells systemd once that the process is about to end.
+func (p *Process) stopping() { p.leaves.Do(func() { notify(daemon.SdNotifyStopping) }) }
 
 // hangUp is SIGHUP.
 func (p *Process) hangUp(ctx context.Context) {

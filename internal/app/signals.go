@@ -44,9 +44,9 @@ func (p *Process) serveSignals(ctx context.Context, ch <-chan os.Signal) {
 				stopping = true
 				p.log.Info().Msg("got " + sig.String() + ", shutting down")
 				if sig == syscall.SIGTERM {
-					p.pooler.Shutdown(pooler.ShutdownDrain)
+					p.shutdown(pooler.ShutdownDrain)
 				} else {
-					p.pooler.Shutdown(pooler.ShutdownWaitForServers)
+					p.shutdown(pooler.ShutdownWaitForServers)
 				}
 			case syscall.SIGQUIT:
 				p.log.Info().Msg("got SIGQUIT: exiting at once")

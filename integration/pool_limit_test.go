@@ -181,6 +181,37 @@ func TestFreedCapacityGoesToTheOldestWaiterOfAnyPool(t *testing.T) {
 	}
 }
 
+// Beyond pool_size there is the reserve: who has waited long enough for it waits for what keeps it from opening.
+func TestWaitersForTheReserveAreToldWhatIsInTheWay(t *testing.T) {
+	t.Parallel()
+	pg := pgtest.Start(t, pgtest.WithAuth("trust"))
+	for _, m := range []struct {
+		name, settings string
+		active         int
+		reason         string
+	}{
+		{"a limit that spans pools", "reserve_pool_size = 5\nreserve_pool_timeout = 0.1\nmax_db_connections = 2", 2, "max_db_connections"},
+		{"the reserve is used up", "reserve_pool_size = 1\nreserve_pool_timeout = 0.1\nmax_db_connections = 2", 2, "pool_size"},
+		{"it is not the waiter's turn yet", "reserve_pool_size = 5\nreserve_pool_timeout = 1000\nmax_db_connections = 1", 1, "pool_size"},
+	} {
+		t.Run(m.name, func(t *testing.T) {
+			t.Parallel()
+			ctx := testContext(t)
+			b := newPool(t, pg, "default_pool_size = 1\n"+m.settings, "")
+			var cs []beginner
+			for range 3 {
+				cs = append(cs, b.begin(ctx, "db", "postgres"))
+			}
+			b.awaitPool("db", "postgres", fmt.Sprintf("sv_active=%d", m.active), fmt.Sprintf("cl_waiting=%d", 3-m.active))
+			b.eventuallyValue(m.reason, "SELECT max(reason) FROM waiters")
+			b.Admin("KILL db")
+			for _, c := range cs {
+				_ = result(ctx, t, c.begun)
+			}
+		})
+	}
+}
+
 func TestWaitersAreServedInTheOrderInWhichTheyCame(t *testing.T) {
 	t.Parallel()
 	pg := pgtest.Start(t, pgtest.WithAuth("trust"))

@@ -349,6 +349,7 @@ func (pl *pool) waiterInfo(c *client) WaiterInfo {
 		}
 	}
 	_, readied := pl.readied[c]
+	room := pl.hasRoom(len(pl.servers), w.Wait)
 	switch {
 	case readied:
 		w.Reason = "checking"
@@ -356,9 +357,9 @@ func (pl *pool) waiterInfo(c *client) WaiterInfo {
 		w.Reason = "paused"
 	case pl.loginErr:
 		w.Reason = "login failing"
-	case len(pl.servers) < set.PoolSize && over != "":
+	case room && over != "":
 		w.Reason = over
-	case len(pl.servers) < set.PoolSize:
+	case room:
 		w.Reason = "connecting"
 	}
 	if holder != nil {

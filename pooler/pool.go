@@ -409,19 +409,24 @@ func (p *pool) grow() {
 
 // mayOpen applies the limits of the pool itself. The caller holds mu.
 func (p *pool) mayOpen() bool {
-	set := p.conf.Load()
 	t := now()
 	if t < p.retryAt || p.failures > 0 && p.connecting > 0 {
 		return false // one attempt at a time is enough to find out whether the server is back
 	}
-	size := len(p.servers) + p.connecting
+	waited := time.Duration(0)
+	if p.waiters.head != nil {
+		waited = time.Duration(t - p.waiters.head.waitAt.Load())
+	}
+	return p.hasRoom(len(p.servers)+p.connecting, waited)
+}
+
+// hasRoom applies pool_size to a pool of this size, and the reserve if a client has waited for long enough.
+func (p *pool) hasRoom(size int, waited time.Duration) bool {
+	set := p.conf.Load()
 	if size < set.PoolSize || p.key.replication != "none" {
 		return true
 	}
-	if set.ReservePoolSize == 0 || set.ReservePoolTimeout == 0 || size >= set.PoolSize+set.ReservePoolSize || p.waiters.head == nil {
-		return false
-	}
-	return t-p.waiters.head.waitAt.Load() >= int64(set.ReservePoolTimeout)
+	return size < set.PoolSize+set.ReservePoolSize && set.ReservePoolTimeout > 0 && waited >= set.ReservePoolTimeout
 }
 
 // open starts opening one server, if the limits that span pools allow. The caller holds mu.

@@ -181,6 +181,58 @@ func TestFreedCapacityGoesToTheOldestWaiterOfAnyPool(t *testing.T) {
 	}
 }
 
+// A limit that is lowered shrinks what is there: idle servers at once, the longest idle first, and those in use when they come back.
+func TestLimitsThatSpanPoolsAreLoweredLive(t *testing.T) {
+	t.Parallel()
+	pg := pgtest.Start(t, pgtest.WithAuth("trust"), pgtest.WithUser("bob", ""))
+	for _, m := range []struct{ name, lower, raise, tables, db, user string }{
+		{
+			"max_db_connections", "SET max_db_connections = 2", "SET max_db_connections = 9",
+			"[users.bob]\npassword = \"b\"\n", "db", "bob",
+		},
+		{
+			"max_user_connections", "ALTER USER postgres SET max_user_connections = 2", "ALTER USER postgres SET max_user_connections = 9",
+			pgDatabase("other", pg, ""), "other", "postgres",
+		},
+	} {
+		t.Run(m.name, func(t *testing.T) {
+			t.Parallel()
+			ctx := testContext(t)
+			b := newPool(t, pg, "", "", m.tables)
+			var cs []beginner
+			for i := range 6 {
+				if i%2 == 0 {
+					cs = append(cs, b.begin(ctx, "db", "postgres"))
+				} else {
+					cs = append(cs, b.begin(ctx, m.db, m.user))
+				}
+			}
+			for _, c := range cs {
+				if err := result(ctx, t, c.begun); err != nil {
+					t.Fatal(err)
+				}
+			}
+			mustRun(ctx, t, cs[0].Conn, "COMMIT") // in either pool one server is idle
+			mustRun(ctx, t, cs[1].Conn, "COMMIT")
+			b.Admin(m.lower)
+			b.awaitPool("db", "postgres", "sv_idle=0", "sv_active=2")
+			b.awaitPool(m.db, m.user, "sv_idle=0", "sv_active=2")
+			for _, c := range cs[2:] {
+				mustRun(ctx, t, c.Conn, "COMMIT")
+			}
+			// The first two of each that came back were too many.
+			b.awaitPool("db", "postgres", "sv_active=0", "sv_idle=1")
+			b.awaitPool(m.db, m.user, "sv_active=0", "sv_idle=1")
+			b.Admin(m.raise)
+			for _, c := range cs {
+				mustRun(ctx, t, c.Conn, "BEGIN")
+			}
+			b.awaitPool("db", "postgres", "sv_active=3")
+			b.awaitPool(m.db, m.user, "sv_active=3")
+		})
+	}
+}
+
 // Beyond pool_size there is the reserve: who has waited long enough for it waits for what keeps it from opening.
 func TestWaitersForTheReserveAreToldWhatIsInTheWay(t *testing.T) {
 	t.Parallel()

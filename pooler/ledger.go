@@ -18,13 +18,9 @@ func newLedger() *ledger { return &ledger{db: map[*database]int{}, us: map[*user
 
 // take books one server for p, if the limits allow. It may be called with p.mu held.
 func (l *ledger) take(p *pool) bool {
-	set := p.conf.Load()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if n := set.MaxDBConnections; n > 0 && l.db[p.db] >= n {
-		return false
-	}
-	if n := set.MaxUserConnections; n > 0 && l.us[p.user] >= n {
+	if l.exceeded(p, 1) != "" {
 		return false
 	}
 	l.db[p.db]++
@@ -46,13 +42,25 @@ func (l *ledger) give(p *pool) {
 
 // over says which limit keeps p from opening a server, "" if none does.
 func (l *ledger) over(p *pool) (reason string) {
-	set := p.conf.Load()
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	return l.exceeded(p, 1)
+}
+
+// excess says which limit the servers that are there exceed, because it was lowered; "" if none. It may be called with p.mu held.
+func (l *ledger) excess(p *pool) (reason string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.exceeded(p, 0)
+}
+
+// exceeded says which limit of p is exceeded with this many servers more. The caller holds mu.
+func (l *ledger) exceeded(p *pool, more int) (reason string) {
+	set := p.conf.Load()
 	switch {
-	case set.MaxDBConnections > 0 && l.db[p.db] >= set.MaxDBConnections:
+	case set.MaxDBConnections > 0 && l.db[p.db]+more > set.MaxDBConnections:
 		return "max_db_connections"
-	case set.MaxUserConnections > 0 && l.us[p.user] >= set.MaxUserConnections:
+	case set.MaxUserConnections > 0 && l.us[p.user]+more > set.MaxUserConnections:
 		return "max_user_connections"
 	}
 	return ""
@@ -84,10 +92,17 @@ func (p *Pooler) evictFor(need *pool) {
 			return
 		}
 	}
+	if s := takeLongestIdle(pools, func(o *pool) bool { return o != need && need.competes(o, reason) }); s != nil {
+		s.close("evicted: " + reason + " is reached and another pool waits")
+	}
+}
+
+// takeLongestIdle takes the server that has been idle for longest out of those pools that match; nil if there is none.
+func takeLongestIdle(pools []*pool, match func(*pool) bool) *server {
 	var from *pool
 	oldest := int64(0)
 	for _, o := range pools {
-		if o == need || !need.competes(o, reason) {
+		if !match(o) {
 			continue
 		}
 		o.mu.Lock()
@@ -97,11 +112,36 @@ func (p *Pooler) evictFor(need *pool) {
 		o.mu.Unlock()
 	}
 	if from == nil {
-		return
+		return nil
 	}
 	first := true
 	for _, s := range from.takeIdle(func(*server) bool { f := first; first = false; return f }) {
-		s.close("evicted: " + reason + " is reached and another pool waits")
+		return s
+	}
+	return nil // somebody has just got it
+}
+
+// shrink closes servers above limits that span pools and were lowered: the longest idle first, and those in use when they are released.
+func (p *Pooler) shrink(pools []*pool) {
+	exceeds := func(o *pool) bool { return o.key.replication == "none" && p.ledger.excess(o) != "" }
+	for _, o := range pools {
+		if exceeds(o) {
+			o.mu.Lock()
+			o.surplus = true
+			o.mu.Unlock()
+		}
+	}
+	for _, o := range pools { // what we keep for ourselves goes first
+		if reason := p.ledger.excess(o); reason != "" {
+			o.dropOwn(reason + " was lowered")
+		}
+	}
+	for {
+		s := takeLongestIdle(pools, exceeds)
+		if s == nil {
+			return
+		}
+		s.close(cmp.Or(p.ledger.excess(s.pool), "a limit") + " was lowered") // another may have gone at this very moment
 	}
 }
 

@@ -159,6 +159,7 @@ func (p *Pooler) apply(l *live) {
 		pl.mu.Unlock()
 	}
 	p.evictExcess(pools)
+	p.shrink(pools)
 	p.freed(nil)
 }
 

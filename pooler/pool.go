@@ -48,6 +48,7 @@ type pool struct {
 	connecting int                       // guarded by mu
 	nclients   int                       // logged in; guarded by mu
 	blocked    bool                      // a limit that spans pools is in the way; guarded by mu
+	surplus    bool                      // such a limit was lowered, and servers may be left above it; guarded by mu
 	dropped    bool                      // the pool is no more; guarded by mu
 	welcome    []connect.Param           // what a server reported last at login; guarded by mu
 	greetings  map[string]*knownGreeting // by startup parameters; guarded by mu
@@ -286,14 +287,14 @@ func (p *pool) freeAt(s *server, t int64) {
 		return
 	}
 	c := p.next()
-	switch set := p.conf.Load(); {
+	switch lowered := p.tooMany(); {
 	case c == nil && p.held():
 		p.mu.Unlock()
 		s.close("paused")
 		return
-	case len(p.servers) > set.PoolSize+set.ReservePoolSize && p.key.replication == "none":
+	case lowered != "":
 		p.mu.Unlock()
-		s.close("pool_size was lowered")
+		s.close(lowered + " was lowered")
 		return
 	case c != nil:
 		s.state.Store(serverActive)
@@ -311,6 +312,22 @@ func (p *pool) freeAt(s *server, t int64) {
 	if dead {
 		p.dropIdle(s)
 	}
+}
+
+// tooMany says which limit was lowered below the servers that are there, "" if none. The caller holds mu.
+func (p *pool) tooMany() string {
+	if p.key.replication != "none" {
+		return ""
+	}
+	if set := p.conf.Load(); len(p.servers) > set.PoolSize+set.ReservePoolSize {
+		return "pool_size"
+	}
+	if !p.surplus {
+		return ""
+	}
+	limit := p.p.ledger.excess(p)
+	p.surplus = limit != ""
+	return limit
 }
 
 // unfit says why a server that comes back is to be closed, "" if it is not.

@@ -43,7 +43,7 @@ type client struct {
 	early      bool // something that the server may answer was sent, and its answer not read yet
 	skipToSync bool // an error of ours: the client's messages up to Sync go nowhere
 	barrier    bool // nothing more is forwarded before everything that was has been answered
-	dropBound  bool // a statement was bound that drops prepared statements
+	dropBound  bool // there is something in drops
 	created    bool // a statement has, by its command tag, created, altered or dropped something; a router sets it to false
 	dirty      bool // unreported parameters may have changed: ask before the server is released
 	pinAsk     bool // something may keep the server: ask before it is released
@@ -109,15 +109,17 @@ type client struct {
 	inbox           // notifications; see listen.go
 
 	// What some need.
-	stmts    map[string]*stmt // prepared statements by the client's names
-	texts    int              // bytes of them
-	maxStmts int              // max_prepared_statements
-	bound    []byte           // the name in the last Bind
-	initial  env              // what it asked for when it connected, where that differs from the servers' own
-	resets   []reset          // for after
-	refusal  *Error           // why a message is not forwarded
-	pending  []byte           // for the client: what it had no room for when duplex mode began
-	counted  counted          // see left
+	stmts    map[string]*stmt      // prepared statements by the client's names
+	texts    int                   // bytes of them
+	maxStmts int                   // max_prepared_statements
+	bound    []byte                // the name in the last Bind
+	drops    map[string]dropTarget // portals that drop statements
+	dropping string                // the statement that the server is about to drop
+	initial  env                   // what it asked for when it connected, where that differs from the servers' own
+	resets   []reset               // for after
+	refusal  *Error                // why a message is not forwarded
+	pending  []byte                // for the client: what it had no room for when duplex mode began
+	counted  counted               // see left
 
 	fanned     atomic.Pointer[fanned] // the servers of several shards that work for it at once
 	late       atomic.Pointer[Error]  // what it is told with reasonLate

@@ -225,12 +225,22 @@ func ends(text string) bool {
 
 // run carries out a statement and returns the SQLSTATE of its error.
 func (s *backend) run(text string) (code string) {
-	word, _, _ := strings.Cut(strings.TrimRight(strings.TrimRight(text, "\x00"), " "), " ")
+	word, rest, _ := strings.Cut(strings.TrimRight(strings.TrimRight(text, "\x00"), " "), " ")
+	word = strings.ToLower(word)
+	target, _, _ := strings.Cut(rest, " ")
+	target = strings.Trim(target, `";`)
 	switch {
 	case s.tx == 'E' && !ends(text):
 		code = "25P02"
 	case word == "fail":
 		code = "22012"
+	case word == "deallocate" && !strings.HasPrefix(target, "all"):
+		if _, ok := s.stmts[target]; ok {
+			delete(s.stmts, target)
+			s.send('C', "DEALLOCATE\x00")
+			return ""
+		}
+		code = "26000"
 	}
 	if code != "" {
 		s.fail(code)

@@ -272,8 +272,20 @@ func (c *client) forward(end int) (terminate bool, err error) {
 			if c.replies.skipping {
 				break
 			}
-			await = whole && c.tracking && fx.effect&drops != 0
-			c.replies.push(replyQuery)
+			if await = whole && c.tracking && fx.effect&drops != 0; await {
+				switch c.dropQuery(msg, b[from:pos]) {
+				case later:
+					end = pos
+					continue
+				case preceded:
+					from = pos
+				case replaced:
+					rewritten = true
+				}
+			}
+			if !rewritten {
+				c.replies.push(replyQuery)
+			}
 			c.unsynced = false
 			c.unnamed.forget() // a simple query destroys the unnamed statement
 			if s := c.srv; s != nil {
@@ -296,8 +308,13 @@ func (c *client) forward(end int) (terminate bool, err error) {
 			}
 		case 'E':
 			c.unsynced = true
+			if c.dropBound && whole && !c.replies.skipping {
+				var how outcome
+				if how, await = c.executeDrop(msg, b[from:pos]); how == preceded {
+					from = pos
+				}
+			}
 			c.replies.push(replyExecute)
-			await = c.dropBound && whole && !c.replies.skipping
 		case 'P', 'B', 'D', 'C':
 			c.unsynced = true
 			if c.replies.skipping {

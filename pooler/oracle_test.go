@@ -12,14 +12,14 @@ import (
 )
 
 // statementTexts are what the generated clients run. The first word says what it does, see backend.run.
-var statementTexts = []string{"select 1", "select 2", "select 3", "set x", "fail now", "noparse x", "nobind x", "notice", "deallocate all", ""}
+var statementTexts = []string{"select 1", "select 2", "select 3", "set x", "fail now", "noparse x", "nobind x", "notice", "deallocate all", "deallocate a --", "deallocate b --", ""}
 
 // genUnit draws what a client sends up to and with a message that wants all answers.
 func genUnit(t *rapid.T, who string) []byte {
 	var b []byte
 	text := func() string { return rapid.SampledFrom(statementTexts).Draw(t, "text") }
 	if rapid.IntRange(0, 9).Draw(t, "simple") == 0 {
-		return msg('Q', rapid.SampledFrom([]string{"select 9", "begin", "commit", "rollback", "fail x", "big", "notice", ""}).Draw(t, "query"), "\x00")
+		return msg('Q', rapid.SampledFrom([]string{"select 9", "begin", "commit", "rollback", "deallocate a", "DEALLOCATE \"b\";", "fail x", "big", "notice", ""}).Draw(t, "query"), "\x00")
 	}
 	if rapid.IntRange(0, 29).Draw(t, "call") == 0 {
 		return msg('F', "\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00")

@@ -408,10 +408,11 @@ func (c *client) serverMessage(typ byte, msg []byte, whole bool) (swallow bool, 
 			return c.holdReady(), nil
 		}
 	case '2':
-		if head != replyBind {
+		if head != replyBind && head != replyBindOwn {
 			return false, fmt.Errorf("%w: unexpected BindComplete", errOutOfStep)
 		}
 		c.replies.pop()
+		return head == replyBindOwn, nil
 	case '1':
 		return c.parseComplete(head)
 	case '3':
@@ -468,8 +469,11 @@ func (c *client) parseComplete(head replyKind) (swallow bool, err error) {
 				d.prep.key.stmt.noteParsed(c.srv.pool, d.prep.key.env)
 			}
 		}
-		if head == replyParseUnname {
+		switch head {
+		case replyParseUnname:
 			c.unnamed.parsed(d.gen)
+		case replyParseOwn:
+			c.dropping = d.name
 		}
 		c.p.stmts.unref(d.before)
 		c.p.stmts.unref(d.after)
@@ -489,6 +493,9 @@ func (c *client) serverError(msg []byte) (swallow bool) {
 		}
 	} else {
 		c.retry = false
+	}
+	if c.dropping != "" {
+		c.dropped(false)
 	}
 	if k := c.replies.head(); (k == replyBind || k == replyDescribe) && errorCode(msg) == "0A000" {
 		// "cached plan must not change result type": the statement has to be prepared anew.
@@ -537,15 +544,17 @@ func (c *client) commandTag(tag []byte) {
 		}
 		switch string(tag) {
 		case "DISCARD ALL\x00":
-			c.dropBound = false
 			c.srv.discarded()
 			c.dirty = c.mode != config.PoolSession
 			if c.listensTo() {
 				c.after |= afterListen
 			}
 			c.forgetStatements()
+		case "DEALLOCATE\x00":
+			if c.dropping != "" {
+				c.dropped(true)
+			}
 		case "DEALLOCATE ALL\x00":
-			c.dropBound = false
 			c.forgetStatements()
 		}
 	}

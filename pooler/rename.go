@@ -47,15 +47,15 @@ func (c *client) extended(typ byte, msg []byte, whole bool, before []byte) (how 
 	if len(name) > 0 && c.replies.unsettled(name, c.region) {
 		return later, nil
 	}
-	c.count(typ)
 	if typ == 'P' {
+		c.count(typ)
 		fx := c.noteText(body, whole)
 		if len(name) == 0 {
 			c.unFx = fx
 		}
 	}
 	if len(name) == 0 {
-		return c.unnamedStatement(typ, body, whole, before)
+		return c.unnamedStatement(typ, msg, body, whole, before)
 	}
 	switch typ {
 	case 'P':
@@ -66,6 +66,7 @@ func (c *client) extended(typ byte, msg []byte, whole bool, before []byte) (how 
 	st := c.stmts[string(name)]
 	if st == nil {
 		// The server knows no such name either and says so, with the effect it must have on the pipeline.
+		c.count(typ)
 		how = unchanged
 		if slices.Contains(c.srv.toClose, string(name)) {
 			c.stage(before)
@@ -76,27 +77,31 @@ func (c *client) extended(typ byte, msg []byte, whole bool, before []byte) (how 
 		return how, nil
 	}
 	if typ == 'B' {
+		if c.dropBound || st.fx.effect&drops != 0 {
+			if how, done := c.bindDrop(st, msg, name, body, before); done {
+				return how, nil
+			}
+		}
+		c.count(typ)
 		c.willRunLater(st.fx)
-		c.dropBound = c.dropBound || st.fx.effect&drops != 0
 		c.bound = append(c.bound[:0], name...)
 	}
 	c.stage(before)
 	p := c.prepare(st)
+	c.appendRenamed(msg, name, body, p.name)
+	c.replies.push(plainReply(typ))
+	return replaced, nil
+}
+
+// appendRenamed appends a Bind or Describe, of which name is the statement and body what comes behind that, with another statement.
+func (c *client) appendRenamed(msg, name, body []byte, other string) {
 	at := len(c.fwd)
-	c.fwd = append(c.fwd, msg[:headerLen]...)
-	if typ == 'D' {
-		c.fwd = append(c.fwd, 'S')
-	} else {
-		portal := msg[headerLen : len(msg)-len(body)-len(name)-1] // with its terminator
-		c.fwd = append(c.fwd, portal...)
-	}
-	c.fwd = append(c.fwd, p.name...)
+	c.fwd = append(c.fwd, msg[:len(msg)-len(body)-len(name)-1]...)
+	c.fwd = append(c.fwd, other...)
 	c.fwd = append(c.fwd, 0)
 	c.fwd = append(c.fwd, body...)
 	old := binary.BigEndian.Uint32(msg[1:])
-	binary.BigEndian.PutUint32(c.fwd[at+1:], uint32(int(old)+len(p.name)-len(name)))
-	c.replies.push(plainReply(typ))
-	return replaced, nil
+	binary.BigEndian.PutUint32(c.fwd[at+1:], uint32(int(old)+len(other)-len(name)))
 }
 
 // expect notes a reply that has something to do.
@@ -255,7 +260,7 @@ func (c *client) closeStatement(name, before []byte) (outcome, error) {
 
 // unnamedStatement handles messages for the unnamed statement, which lives on the server where it was parsed: its text
 // is kept, and sent ahead when a later transaction uses it elsewhere.
-func (c *client) unnamedStatement(typ byte, body []byte, whole bool, before []byte) (outcome, error) {
+func (c *client) unnamedStatement(typ byte, msg, body []byte, whole bool, before []byte) (outcome, error) {
 	s := c.srv
 	switch typ {
 	case 'P':
@@ -271,7 +276,12 @@ func (c *client) unnamedStatement(typ byte, body []byte, whole bool, before []by
 		return unchanged, nil
 	}
 	if typ == 'B' {
-		c.dropBound = c.dropBound || c.unFx.effect&drops != 0
+		if c.dropBound || c.unFx.effect&drops != 0 {
+			if how, done := c.bindDrop(nil, msg, nil, body, before); done {
+				return how, nil
+			}
+		}
+		c.count(typ)
 		c.willRunLater(c.unFx)
 	}
 	if s.unOwner == c.id && s.unGen == c.unnamed.gen {

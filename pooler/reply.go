@@ -13,10 +13,11 @@ const (
 	replyExecute                       // CommandComplete, EmptyQueryResponse, PortalSuspended
 	replyClose                         // CloseComplete
 	replyCopyEnd                       // nothing: the client has ended its side of a COPY here
+	replyBindOwn                       // BindComplete for a Bind of ours: swallowed
 
 	// The kinds below carry a replyData.
 	replyParseNamed  // ParseComplete for a statement that we renamed
-	replyParseOwn    // ParseComplete for a Parse of ours: swallowed
+	replyParseOwn    // ParseComplete for a Parse of ours: swallowed; name is what the client drops next
 	replyCloseOwn    // CloseComplete for a Close of ours: swallowed
 	replySayParsed   // say ParseComplete: the server has the statement already
 	replySayClosed   // say CloseComplete: closing a renamed statement is our affair

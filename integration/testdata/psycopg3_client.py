@@ -2,6 +2,7 @@
 import sys
 
 import psycopg
+import psycopg._connection_base
 
 with psycopg.connect(sys.argv[1], autocommit=True) as conn:
     conn.execute("DROP TABLE IF EXISTS py")
@@ -44,3 +45,15 @@ with psycopg.connect(sys.argv[1], autocommit=True) as conn:
     conn.execute("SET TIME ZONE 'Asia/Tokyo'")
     assert conn.execute("SHOW TimeZone").fetchone() == ("Asia/Tokyo",)
     assert conn.info.timezone.key == "Asia/Tokyo"
+
+psycopg._connection_base._HAS_SEND_CLOSE = False  # as with a libpq before 17, which has DEALLOCATE for this
+with psycopg.connect(sys.argv[1], prepare_threshold=0) as conn:
+    conn.prepared_max = 3
+    for _ in range(3):
+        with conn.transaction():
+            for i in range(12):
+                assert conn.execute(f"SELECT {i}").fetchone() == (i,)
+        with conn.pipeline():
+            results = [conn.execute(f"SELECT {i}, %s::int", (i,)) for i in range(12)]
+            assert [r.fetchone() for r in results] == [(i, i) for i in range(12)]
+        conn.commit()

@@ -281,6 +281,110 @@ func TestUnnamedStatementSurvivesWhatIsSkipped(t *testing.T) {
 			> E -
 			> S
 			< Z`},
+		// The text of the first was given up as soon as the second had passed.
+		{name: "between one that was carried out and its answer", script: `
+			> P - SELECT 1/0
+			> B - -
+			> E -
+			> P - SELECT 'second'
+			> S
+			< Z
+			> B - -
+			> E -
+			> S
+			< Z
+			> P - SELECT 'third'
+			> B - -
+			> E -
+			> P - SELECT 'fourth'
+			> B - -
+			> E -
+			> B - unknown
+			> P - SELECT 'fifth'
+			> P - SELECT 'sixth'
+			> S
+			> B - -
+			> E -
+			> B - unknown
+			> P - SELECT 'seventh'
+			> S
+			> B - -
+			> E -
+			> S
+			< Z Z Z
+			> P - SELECT 'eighth'
+			> S
+			> B - unknown
+			> P - SELECT 'ninth'
+			> S
+			< Z Z
+			> B - -
+			> E -
+			> S
+			< Z
+			> P - SELECT 'tenth'
+			> P - SELECT FROM WHERE
+			> S
+			< Z
+			> B - -
+			> E -
+			> S
+			< Z`},
+		// The pooler took note of them although the server did not carry them out.
+		{name: "a Query and a Close that are skipped", script: `
+			> P - SELECT 'first'
+			> S
+			< Z
+			> E nope
+			> Q SELECT 1
+			> S
+			< Z
+			> B - -
+			> E -
+			> S
+			< Z
+			> E nope
+			> CS -
+			> S
+			< Z
+			> B - -
+			> E -
+			> S
+			< Z
+			> P - SELECT 'second'
+			> B - -
+			> E -
+			> CS -
+			> P - SELECT 'third'
+			> CS -
+			> E nope
+			> P - SELECT 'fourth'
+			> S
+			> B - -
+			> S
+			< Z Z
+			> P - SELECT 'fifth'
+			> CS -
+			> E nope
+			> CS -
+			> P - SELECT 'sixth'
+			> S
+			> P - SELECT 'seventh'
+			> B - -
+			> E -
+			> Q SELECT 2
+			> B - -
+			> S
+			< Z Z Z
+			> P - SELECT 'eighth'
+			> S
+			> B - -
+			> E -
+			> Q SELECT 3
+			> S
+			> B - -
+			> S
+			< Z Z Z Z`},
 		{name: "one that fails", script: `
 			> P - SELECT 'first'
 			> S

@@ -63,8 +63,39 @@ func TestUnnamedStatementLivesAsInPostgreSQL(t *testing.T) {
 			> E -
 			> S
 			< Z`},
-		// Not in here: a packet with a Parse that is carried out and one that is skipped. In PostgreSQL the first stays; here it is
-		// gone: a client gets 26000 rather than a text that the pooler is not certain of.
+		// The same when all of it comes in one packet.
+		{name: "a skipped Parse in the same packet", script: `
+			> P - SELECT 'zero'
+			> B - -
+			> E -
+			> S
+			< Z
+			1> B - unknown
+			1> P - SELECT 'one'
+			1> S
+			1> B - -
+			1> E -
+			1> S
+			1> P - SELECT 'one'
+			1> S
+			1> DS -
+			1> S
+			1< Z Z Z Z
+			> B - unknown
+			> B - -
+			> E -
+			> S
+			> B - -
+			> E -
+			> S
+			< Z Z
+			1> B - -
+			1> E -
+			1> S
+			1> B - -
+			1> E -
+			1> S
+			1< Z Z`},
 		{name: "a failed Parse destroys it", script: `
 			> P - SELECT 'first'
 			> S

@@ -468,9 +468,11 @@ func (c *client) undo(k replyKind, d *replyData) {
 		c.setStmt(d.name, d.before)
 		c.p.stmts.unref(d.before)
 		c.p.stmts.unref(d.after)
-	case replyParseUnname, replyParseOwn:
+	case replyParseUnname, replyCloseUnname, replyParseOwn:
 		// The server may still have another client's unnamed statement.
-		if k == replyParseUnname {
+		if k == replyParseOwn {
+			c.unnamed.sentAgain(d.gen)
+		} else {
 			c.unnamed.skipped(d.gen)
 			text, _, _ := cstring(c.unnamed.text)
 			c.unFx = effectsOf(text, firstWord(text), true)

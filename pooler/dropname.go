@@ -75,7 +75,7 @@ func (c *client) dropQuery(msg, before []byte) outcome {
 	switch {
 	case name == nil:
 		return unchanged
-	case c.replies.unsettled(name, c.region), c.unsynced && !c.replies.empty(): // an error would make the server skip the Query up to the client's Sync
+	case c.replies.unsettled(name, c.region):
 		return later
 	case c.stmts[string(name)] == nil:
 		c.stage(before)

@@ -268,6 +268,10 @@ func (c *client) forward(end int) (terminate bool, err error) {
 		}
 		switch typ {
 		case 'Q':
+			if c.unsynced && c.tracking && !c.replies.empty() && !c.copyIn && !c.copyBoth {
+				await, end = true, pos // an error before it makes the server skip it, and then it destroys nothing
+				continue
+			}
 			fx := c.noteQuery(msg, whole)
 			if c.replies.skipping {
 				break

@@ -25,7 +25,6 @@ func genUnit(t *rapid.T, who string) []byte {
 		return msg('F', "\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00")
 	}
 	names := []string{"a", "b", "c", "d"}
-	unnamed := false // PostgreSQL forgets the unnamed statement at a Query, which clients cannot rely on being late
 	for range rapid.IntRange(0, 6).Draw(t, "messages") {
 		name := rapid.SampledFrom(names).Draw(t, "name")
 		switch rapid.IntRange(0, 8).Draw(t, "kind") {
@@ -37,19 +36,19 @@ func genUnit(t *rapid.T, who string) []byte {
 		case 4:
 			b = append(b, msg('D', "S", name, "\x00")...)
 		case 5:
-			b = append(b, msg('C', "S", name, "\x00")...)
+			b = append(b, msg('C', "S", rapid.SampledFrom([]string{name, name, ""}).Draw(t, "closed"), "\x00")...)
 		case 6:
 			b = append(b, msg('P', "\x00", text(), who, "\x00\x00\x00")...)
-			unnamed = true
 		case 7:
-			if unnamed {
-				b = append(b, msg('B', "p\x00\x00\x00\x00\x00\x00\x00\x00")...)
-				b = append(b, msg('D', "Pp\x00")...)
-				b = append(b, msg('E', "p\x00\x00\x00\x00\x00")...)
-			}
+			b = append(b, msg('B', "p\x00\x00\x00\x00\x00\x00\x00\x00")...)
+			b = append(b, msg('D', "Pp\x00")...)
+			b = append(b, msg('E', "p\x00\x00\x00\x00\x00")...)
 		case 8:
 			b = append(b, msg('H')...)
 		}
+	}
+	if rapid.IntRange(0, 19).Draw(t, "no Sync") == 0 {
+		b = append(b, msg('Q', "select 9\x00")...)
 	}
 	return append(b, msg('S')...)
 }

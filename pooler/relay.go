@@ -419,6 +419,9 @@ func (c *client) serverMessage(typ byte, msg []byte, whole bool) (swallow bool, 
 		switch head {
 		case replyClose:
 			c.replies.pop()
+		case replyCloseUnname:
+			c.replies.pop()
+			c.unnamed.parsed(c.replies.data.pop().gen)
 		case replyCloseOwn:
 			c.replies.pop()
 			c.replies.data.pop()
@@ -474,6 +477,7 @@ func (c *client) parseComplete(head replyKind) (swallow bool, err error) {
 			c.unnamed.parsed(d.gen)
 		case replyParseOwn:
 			c.dropping = d.name
+			c.unnamed.sentAgain(d.gen)
 		}
 		c.p.stmts.unref(d.before)
 		c.p.stmts.unref(d.after)

@@ -264,16 +264,20 @@ func (c *client) unnamedStatement(typ byte, msg, body []byte, whole bool, before
 	s := c.srv
 	switch typ {
 	case 'P':
+		c.unnamed.region = c.region
 		gen := c.unnamed.parse(body, whole)
 		c.pool.counters.ServerParses.Add(1)
 		s.unOwner, s.unGen = c.id, gen
 		c.expect(replyParseUnname, replyData{gen: gen})
 		return unchanged, nil
 	case 'C':
-		c.unnamed.forget()
+		c.unnamed.region = c.region
 		s.unOwner = 0
-		c.replies.push(replyClose)
+		c.expect(replyCloseUnname, replyData{gen: c.unnamed.parse(nil, true)})
 		return unchanged, nil
+	}
+	if c.unnamed.unsettled(c.region) {
+		return later, nil
 	}
 	if typ == 'B' {
 		if c.dropBound || c.unFx.effect&drops != 0 {
@@ -292,7 +296,9 @@ func (c *client) unnamedStatement(typ byte, msg, body []byte, whole bool, before
 	if c.unnamed.text != nil {
 		c.pool.counters.ServerParses.Add(1)
 		c.fwd = appendParseBody(c.fwd, "", string(c.unnamed.text))
-		c.expect(replyParseOwn, replyData{})
+		c.unnamed.again++
+		c.unnamed.region = c.region
+		c.expect(replyParseOwn, replyData{gen: c.unnamed.gen})
 		s.unOwner, s.unGen = c.id, c.unnamed.gen
 	} else {
 		c.appendClose("", "") // so that the server says that there is none, instead of using another client's

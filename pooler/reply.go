@@ -22,6 +22,7 @@ const (
 	replySayParsed   // say ParseComplete: the server has the statement already
 	replySayClosed   // say CloseComplete: closing a renamed statement is our affair
 	replyParseUnname // ParseComplete for the unnamed statement
+	replyCloseUnname // CloseComplete for it
 )
 
 // replyData is what must be done when the reply comes, and undone when it does not because an error

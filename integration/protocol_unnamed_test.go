@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -193,4 +194,26 @@ func TestDeallocateAllForgetsStatements(t *testing.T) {
 			1< Z`})
 	}
 	newLab(t, "").compare(t, dialogues)
+}
+
+// TestNothingOfOursIsTheClientsUnnamedStatement covers clients whose parameters are set on their server first: in session mode the statement that
+// had set them was then the client's unnamed statement.
+func TestNothingOfOursIsTheClientsUnnamedStatement(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, "")
+	for _, v := range variants {
+		port := l.b.Port
+		if v == "plain" {
+			port = l.pg.Port
+		}
+		for i, say := range [][]string{{"DS -", "S"}, {"B - -", "S"}} {
+			c := startRaw(t, port, v, "postgres", "application_name", fmt.Sprint("mine", i), "options", "-c statement_timeout=1min")
+			if got, want := c.say(say...), "E(SERROR; C26000; Munnamed prepared statement does not exist) Z(I)"; got != want {
+				t.Errorf("%s, %q\n got %s\nwant %s", v, say, got, want)
+			}
+			if got := c.say("Q SHOW application_name"); !strings.Contains(got, fmt.Sprint("D(mine", i)) {
+				t.Errorf("%s: %s", v, got)
+			}
+		}
+	}
 }

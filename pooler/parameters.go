@@ -220,7 +220,8 @@ func query(sql string, names []string, values []*string) []byte {
 	return extendedQuery(sql, args...)
 }
 
-// extendedQuery encodes Parse, Bind, Execute and Sync of an unnamed statement, with text parameters and results.
+// extendedQuery encodes Parse, Bind, Execute, Close and Sync of an unnamed statement, with text parameters and results. It is closed because in
+// session mode the client's messages pass as they are: it would be there for the client's own Describe or Bind.
 func extendedQuery(sql string, args ...string) []byte {
 	b := appendParseBody(nil, "", sql+"\x00\x00\x00")
 	at := len(b)
@@ -233,6 +234,7 @@ func extendedQuery(sql string, args ...string) []byte {
 	b = append(b, 0, 0) // no result formats
 	binary.BigEndian.PutUint32(b[at+1:], uint32(len(b)-at-1))
 	b = append(b, 'E', 0, 0, 0, 9, 0, 0, 0, 0, 0)
+	b = appendCloseStatement(b, "")
 	return append(b, 'S', 0, 0, 0, 4)
 }
 

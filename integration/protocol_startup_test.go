@@ -129,6 +129,10 @@ func TestViolationsCloseOnlyTheirClient(t *testing.T) {
 		{"garbage", "raw 474554202f20485454502f312e310d0a", "08P01"},
 		{"Parse without end of name", "raw 50 00000006 6161 53 00000004", "08P01"},
 		{"huge Sync", "raw 53 00100000 00", "08P01"},
+		{"Sync with a body", "raw 53 00000006 7878 51 0000000d 53454c454354203100", "08P01"},
+		// PostgreSQL's error stood for an answer to the query, which it skipped: client and server waited for each other for good.
+		{"Flush with a body", "raw 48 00000006 7878 51 0000000d 53454c454354203100", "08P01"},
+		{"Flush with a body in a pipeline", "raw 50 00000010 0053454c454354203100 0000 48 00000006 7878", "08P01"},
 	} {
 		c := l.dial(t, "tx")
 		c.write(encode(t, "Q SELECT 'before'", test.packet))

@@ -60,7 +60,7 @@ func (c *client) unit() (int, error) {
 	for len(b)-pos >= headerLen {
 		typ := b[pos]
 		n := int(binary.BigEndian.Uint32(b[pos+1:]))
-		if n < 4 || int64(n) > c.p.maxPacket.Load() || n > maxSmall && smallMessage(typ) {
+		if n < 4 || int64(n) > c.p.maxPacket.Load() || n > maxSmall && smallMessage(typ) || n > 4 && bodiless(typ) {
 			if last > c.in.r {
 				return last, nil // what came before it is answered first
 			}
@@ -112,6 +112,10 @@ func smallMessage(typ byte) bool {
 	}
 	return false
 }
+
+// bodiless reports whether a message of this type is nothing but its header. To a Flush with a body PostgreSQL answers an error in the place
+// of no message, and skips what follows up to Sync: nothing that was sent behind it would find its answer.
+func bodiless(typ byte) bool { return typ == 'H' || typ == 'S' }
 
 // frontendMessage reports whether clients send messages of this type after their login.
 func frontendMessage(typ byte) bool {

@@ -215,7 +215,11 @@ func (c *client) answered() error {
 			return err
 		}
 	}
-	c.idleAt.Store(now())
+	t := now()
+	if c.queryAt.Load() != 0 {
+		c.queryDone(t) // it has asked for nothing, with a Flush alone, and is silent like any other
+	}
+	c.idleAt.Store(t)
 	if c.listens {
 		c.arm()
 	}
@@ -506,7 +510,7 @@ func (c *client) serverError(msg []byte) (swallow bool) {
 		c.srv.forget(func(*stmt) bool { return true })
 	}
 	refused := c.replies.head() == replyParseUnname
-	c.replies.fail(c.undo)
+	c.replies.fail(c.undo, c.unsynced)
 	if refused {
 		c.unnamed.failed()
 	}

@@ -101,11 +101,15 @@ func (q *replies) pop() {
 }
 
 // fail drops what an error of the server makes it skip: everything up to the next Sync. undo is called for the
-// entries that carry data, newest first.
-func (q *replies) fail(undo func(k replyKind, d *replyData)) {
+// entries that carry data, newest first. unsynced says that messages of the extended protocol were forwarded and no Sync behind them:
+// then an error that answers none of them, such as that their time is over, makes the server skip too.
+func (q *replies) fail(undo func(k replyKind, d *replyData), unsynced bool) {
 	switch q.head() {
-	case replyQuery, replySync, 0:
+	case replyQuery, replySync:
 		return // ReadyForQuery follows by itself
+	case 0:
+		q.skipping = q.skipping || unsynced
+		return
 	}
 	n, nd := 0, 0
 	for ; n < q.kinds.n && *q.kinds.at(n) != replySync; n++ {

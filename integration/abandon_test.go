@@ -1,10 +1,13 @@
 package integration
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -81,6 +84,99 @@ func TestAQueryWithoutAClientIsCancelledAlsoWhenTheRequestComesTooEarly(t *testi
 			}
 			awaitSleepers(t, pg, "app", 0)
 			b.noLeaks(pg, "app")
+		})
+	}
+}
+
+// A client that had sent more before it closed was taken for one that is still there, because its good-bye lay behind bytes that nobody read: its
+// query ran on and kept the server, and its place in the queue was kept too.
+func TestAClientIsGoneAlsoWithBytesUnread(t *testing.T) {
+	t.Parallel()
+	ca := pgtest.StartCA(t, "ca")
+	pair := mustKeyPair(t)(ca.IssueServer("localhost"))
+	shop := startShop(t, 2, "default_pool_size = 1\nclient_tls_sslmode = \"allow\"\nclient_tls_cert_file = \""+pair.CertFile+"\"\nclient_tls_key_file = \""+pair.KeyFile+"\"\n", "")
+	ctx := testContext(t)
+	for _, db := range []string{"one", "shop_a"} {
+		startRaw(t, shop.Port, strings.TrimSuffix(db, "_a"), "app").say("Q SELECT id FROM customers")
+		c, err := shop.pg.Connect(ctx, db)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = c.Close(ctx) }()
+		mustRun(ctx, t, c, "BEGIN")
+		mustRun(ctx, t, c, "LOCK TABLE customers")
+	}
+	blocked := func(tb testing.TB, n int) {
+		tb.Helper()
+		awaitCount(tb, shop.pg, n, "pg_stat_activity WHERE usename = 'app' AND wait_event_type = 'Lock'")
+	}
+	all, next := encode(t, "Q SELECT id FROM customers"), encode(t, "Q SELECT 1")
+	for _, m := range []struct {
+		name, db     string
+		tls          bool
+		first, later []byte
+	}{
+		{"a query", "one", false, all, next},
+		{"over TLS", "one", true, all, next},
+		{"more than the sockets hold", "one", false, append(bytes.Clone(all), bytes.Repeat(next, 1<<20)...), nil},
+		{"one shard", "shop", false, encode(t, "Q SELECT /* shard=a */ id FROM customers"), next},
+		{"all shards", "shop", false, all, next},
+	} {
+		t.Run(m.name, func(t *testing.T) {
+			dial := func() *rawClient {
+				if m.tls {
+					return startRawTLS(t, shop.Port, ca, m.db, "app")
+				}
+				return startRaw(t, shop.Port, m.db, "app")
+			}
+			c := dial()
+			sent := background(func() error { return c.tryWrite(m.first) })
+			blocked(t, 1)
+			if m.later != nil {
+				if err := result(ctx, t, sent); err != nil {
+					t.Fatal(err)
+				}
+				c.write(m.later)
+				// One that waits, and has sent more too.
+				w := dial()
+				w.write(m.first)
+				shop.awaitWaiters(1)
+				w.write(m.later)
+				_ = w.nc.Close()
+				shop.awaitWaiters(0)
+			} else if err := c.nc.(*net.TCPConn).SetLinger(0); err != nil { // otherwise the end is behind what its kernel still has to send
+				t.Fatal(err)
+			}
+			_ = c.nc.Close()
+			blocked(t, 0)
+			shop.noLeaks(shop.pg, "app")
+		})
+	}
+}
+
+// A client that closes only its sending side has all its answers, those to what was not read when it did so too, although they take
+// longer together than a query without a client goes on.
+func TestAClientThatOnlyStopsSendingHasItsAnswers(t *testing.T) {
+	t.Parallel()
+	pg := pgtest.Start(t, pgtest.WithAuth("trust"), pgtest.WithUser("app", ""))
+	b := newPool(t, pg, "", "")
+	slow := encode(t, "Q SELECT pg_sleep(0.4)")
+	for _, m := range []struct {
+		name   string
+		packet int
+	}{{"in one packet", 8}, {"in one each", 1}} {
+		t.Run(m.name, func(t *testing.T) {
+			t.Parallel()
+			c := startRaw(t, b.Port, "db", "app")
+			for range 8 / m.packet {
+				c.write(bytes.Repeat(slow, m.packet))
+			}
+			if err := c.nc.(*net.TCPConn).CloseWrite(); err != nil {
+				t.Fatal(err)
+			}
+			if got := strings.Count(c.eof(), "Z(I)"); got != 8 {
+				t.Errorf("%d answers, want 8", got)
+			}
 		})
 	}
 }

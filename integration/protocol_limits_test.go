@@ -2,11 +2,9 @@ package integration
 
 import (
 	"bytes"
-	"crypto/tls"
 	"encoding/binary"
 	"fmt"
 	"io"
-	"net"
 	"runtime"
 	"strconv"
 	"strings"
@@ -174,19 +172,7 @@ func TestPipelineOfAClientThatReadsOnlyAtTheEnd(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			var c *rawClient
 			if test.tls {
-				nc, err := net.Dial("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(l.b.Port)))
-				if err != nil {
-					t.Fatal(err)
-				}
-				c = newRawClient(t, nc)
-				c.write([]byte{0, 0, 0, 8, 4, 210, 22, 47})
-				if b, err := c.br.ReadByte(); err != nil || b != 'S' {
-					t.Fatalf("answer to SSLRequest: %q, %v", b, err)
-				}
-				c = newRawClient(t, tls.Client(nc, &tls.Config{RootCAs: ca.Pool(), ServerName: "localhost"}))
-				if got := c.login(3<<16, test.variant, "postgres"); !strings.HasSuffix(got, "Z(I)") {
-					t.Fatal(got)
-				}
+				c = startRawTLS(t, l.b.Port, ca, test.variant, "postgres")
 			} else {
 				c = l.dial(t, test.variant)
 			}

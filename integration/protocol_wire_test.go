@@ -3,6 +3,7 @@ package integration
 import (
 	"bufio"
 	"bytes"
+	"crypto/tls"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -16,6 +17,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"pgdrover/internal/pgtest"
 )
 
 // rawClient speaks the protocol by hand, so that a test decides about every message and every packet.
@@ -53,6 +56,21 @@ func startRaw(tb testing.TB, port int, db, user string, extra ...string) *rawCli
 	c := dialRaw(tb, port)
 	if got := c.login(3<<16, db, user, extra...); !strings.HasSuffix(got, "Z(I)") {
 		tb.Fatalf("login to %s: %s", db, got)
+	}
+	return c
+}
+
+// startRawTLS is startRaw over TLS.
+func startRawTLS(tb testing.TB, port int, ca *pgtest.CA, db, user string) *rawClient {
+	tb.Helper()
+	c := dialRaw(tb, port)
+	c.write([]byte{0, 0, 0, 8, 4, 210, 22, 47})
+	if b, err := c.br.ReadByte(); err != nil || b != 'S' {
+		tb.Fatalf("answer to SSLRequest: %q, %v", b, err)
+	}
+	c = newRawClient(tb, tls.Client(c.nc, &tls.Config{RootCAs: ca.Pool(), ServerName: "localhost"}))
+	if got := c.login(3<<16, db, user); !strings.HasSuffix(got, "Z(I)") {
+		tb.Fatal(got)
 	}
 	return c
 }

@@ -141,17 +141,16 @@ func (c *client) notifyQueued() {
 // atEOF reports whether the client has closed its side and left nothing to read.
 func (c *client) atEOF() bool { return peekEOF(c.conn.fd(), c.tls != "") }
 
-// leftForGood reports whether the client closed its side so long ago that its query is of no use to anybody.
-// A client that only closed its sending side gets some time to read the answer.
-func (c *client) leftForGood() bool {
-	if !c.atEOF() {
-		return false
-	}
+// leftForGood reports whether the client closed its side so long ago that what it has asked for is of no use to anybody. A client that
+// only closed its sending side gets some time to read the answers, and more with each that comes: also to what it sent before
+// and nobody has read yet. moved is a number that changes with what comes.
+func (c *client) leftForGood(moved int) bool {
 	t := now()
-	if c.leftAt.CompareAndSwap(0, t) {
-		return false
+	if moved != c.leftMoved {
+		c.leftMoved = moved
+		c.leftAt.Store(t)
 	}
-	return t-c.leftAt.Load() >= int64(leaveGrace)
+	return t-max(c.leftAt.Load(), c.queryAt.Load()) >= int64(leaveGrace)
 }
 
 // leaveGrace is how long the query of a client that has closed its side goes on.

@@ -109,17 +109,18 @@ type client struct {
 	inbox           // notifications; see listen.go
 
 	// What some need.
-	stmts    map[string]*stmt      // prepared statements by the client's names
-	texts    int                   // bytes of them
-	maxStmts int                   // max_prepared_statements
-	bound    []byte                // the name in the last Bind
-	drops    map[string]dropTarget // portals that drop statements
-	dropping string                // the statement that the server is about to drop
-	initial  env                   // what it asked for when it connected, where that differs from the servers' own
-	resets   []reset               // for after
-	refusal  *Error                // why a message is not forwarded
-	pending  []byte                // for the client: what it had no room for when duplex mode began
-	counted  counted               // see left
+	stmts     map[string]*stmt      // prepared statements by the client's names
+	texts     int                   // bytes of them
+	maxStmts  int                   // max_prepared_statements
+	bound     []byte                // the name in the last Bind
+	drops     map[string]dropTarget // portals that drop statements
+	dropping  string                // the statement that the server is about to drop
+	initial   env                   // what it asked for when it connected, where that differs from the servers' own
+	resets    []reset               // for after
+	refusal   *Error                // why a message is not forwarded
+	pending   []byte                // for the client: what it had no room for when duplex mode began
+	counted   counted               // see left
+	leftMoved int                   // see leftForGood
 
 	fanned     atomic.Pointer[fanned] // the servers of several shards that work for it at once
 	late       atomic.Pointer[Error]  // what it is told with reasonLate
@@ -129,7 +130,7 @@ type client struct {
 	cancelAt   atomic.Int64           // queryAt of the statement over shards that a cancel request came for: it begins no further round
 	cancelWait atomic.Int32           // cancel requests under way for this client
 	notifiedAt atomic.Int64
-	leftAt     atomic.Int64 // when it was first seen to have closed its side
+	leftAt     atomic.Int64 // when it closed its side, or the last answer came after that; see leftForGood
 	nStmts     atomic.Int32
 	lastQuery  atomic.Pointer[string]
 	appName    atomic.Pointer[string]
@@ -222,6 +223,7 @@ func ringAll(cs []*client) {
 // hungUp is told once. What is read later must go on to the end of the stream, because no wake-up will come for it.
 func (c *client) hungUp() {
 	c.gone.Store(true)
+	c.leftAt.Store(now())
 	c.interrupt(reasonHungUp)
 }
 

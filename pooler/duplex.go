@@ -2,6 +2,7 @@ package pooler
 
 import (
 	"errors"
+	"io"
 	"os"
 	"time"
 )
@@ -17,6 +18,7 @@ const duplexBytes = bufSize / 2
 type duplex struct {
 	done     chan struct{} // closed when pump has ended
 	progress chan struct{} // gets a value when replies came, for a sender that waits
+	sent     int           // writes to the server that are through; guarded by client.mu
 	over     bool          // pump has ended or will not touch the session any more; guarded by client.mu
 	writing  bool          // the session's goroutine is writing to the server; guarded by client.mu
 	poked    bool          // it has interrupted pump, which shall look again; guarded by client.mu
@@ -120,6 +122,8 @@ func (c *client) pumpLoop(d *duplex, s *server) error {
 			return err
 		case reason(c.reasons.Load())&reasonKill != 0 || c.stopping.Load():
 			return errStopped
+		case reason(c.reasons.Load())&reasonHungUp != 0 && c.leftForGood(d.moved(c)):
+			return io.EOF // the session's own goroutine waits for the server, and not for its client
 		default:
 			s.conn.resume()
 		}
@@ -132,6 +136,13 @@ func (c *client) pumpLoop(d *duplex, s *server) error {
 			return err
 		}
 	}
+}
+
+// moved changes with what passes in either direction. It is pump's.
+func (d *duplex) moved(c *client) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.sin.flow + d.sent
 }
 
 var errStopped = errors.New("stopped")
@@ -217,6 +228,7 @@ func (c *client) writeServer(p []byte) error {
 	c.mu.Lock()
 	s.midway = s.midway || err != nil
 	d.writing = false
+	d.sent++
 	if err == nil && c.quiet(d) && !d.over {
 		d.poked = true
 		s.conn.interrupt(false)

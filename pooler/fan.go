@@ -33,6 +33,7 @@ type fan struct {
 	mu        sync.Mutex
 	described []byte           // the RowDescription that the client has, or would have
 	sent      int64            // rows
+	told      int              // bytes that the client was sent
 	params    []byte           // the types of a statement's parameters, as ParameterDescription says them
 	keep      [][][]byte       // the rows of each leg, instead of sending them
 	kept      int              // their bytes
@@ -112,7 +113,7 @@ func (f *fan) await(done <-chan struct{}) error {
 			continue
 		case r&reasonKill != 0:
 			err = c.killed()
-		case r&reasonHungUp != 0 && c.leftForGood():
+		case r&reasonHungUp != 0 && c.leftForGood(f.moved()):
 			err = errClientGone
 		default:
 			continue
@@ -125,6 +126,13 @@ func (f *fan) await(done <-chan struct{}) error {
 			l.srv.conn.interrupt(true)
 		}
 	}
+}
+
+// moved changes with what the shards answer.
+func (f *fan) moved() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.told + f.kept
 }
 
 // stop asks the shards that still work to give up. The caller holds mu.
@@ -308,6 +316,7 @@ func (f *fan) send(p []byte) {
 	if len(p) == 0 || f.clientErr != nil {
 		return
 	}
+	f.told += len(p)
 	f.c.home.counters.BytesSent.Add(int64(len(p)))
 	if err := f.c.conn.writeAll(p); err != nil {
 		f.clientErr = err

@@ -46,8 +46,11 @@ func (c *client) readying(s *server, t int64, f func() error) (stop, err error) 
 // hasHadEnough reports whether the client does not want to wait for a server any longer.
 func (c *client) hasHadEnough() bool {
 	r := reason(c.reasons.Load()) & impatient
-	return r&^reasonHungUp != 0 || r != 0 && c.atEOF()
+	return r&^reasonHungUp != 0 || r != 0 && c.isGone()
 }
+
+// isGone reports whether the client has left, with nothing more to read or for so long that it does not come to that.
+func (c *client) isGone() bool { return c.atEOF() || c.leftForGood(0) }
 
 // givesUp is why a client with these reasons does not wait any longer, nil if it does.
 func (c *client) givesUp(r reason) error {
@@ -60,7 +63,7 @@ func (c *client) givesUp(r reason) error {
 		}
 	case r&reasonCanceled != 0:
 		return errCanceled()
-	case r&reasonHungUp != 0 && c.atEOF():
+	case r&reasonHungUp != 0 && c.isGone():
 		return errClientGone
 	}
 	return nil

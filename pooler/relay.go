@@ -619,7 +619,7 @@ func (c *client) interruptedRelay() error {
 	switch {
 	case r&reasonKill != 0:
 		return c.killed()
-	case r&reasonHungUp != 0 && c.leftForGood():
+	case r&reasonHungUp != 0 && c.leftForGood(c.sin.flow):
 		return io.EOF
 	}
 	return nil

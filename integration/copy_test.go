@@ -62,6 +62,56 @@ func TestCopyAnswersAsPostgreSQL(t *testing.T) {
 	})
 }
 
+// TestSyncsBehindASimpleCopy sends Syncs along with a simple query's COPY, which ignores them while it reads. They were waited for, and the
+// server stayed with its client: another one has it next here.
+func TestSyncsBehindASimpleCopy(t *testing.T) {
+	t.Parallel()
+	const table = "! DROP TABLE IF EXISTS c; CREATE TABLE c (a int)\n"
+	const locked = "! CREATE OR REPLACE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE ''never''; END'; CREATE TRIGGER no BEFORE INSERT ON c FOR EACH STATEMENT EXECUTE FUNCTION no()\n"
+	const cp, row, bad = "> Q COPY c FROM STDIN\n", "> d 1\\n\n", "> d bad\\n\n"
+	const more = "\n> Q SELECT 'same'\n< Z\n1> Q SELECT count(*) FROM c\n1< Z"
+	const begin, end = "> Q BEGIN\n< Z\n", "\n> Q ROLLBACK\n< Z" + more
+	all := []dialogue{
+		{name: "without waiting", script: table + cp + "> S\n" + row + "> c\n< Z" + more},
+		{name: "several and a Flush", script: table + cp + "> S\n> S\n> H\n> S\n" + row + "> S\n" + row + "> S\n> c\n< Z" + more},
+		{name: "before the data", script: table + cp + "> S\n< G\n" + row + "> c\n< Z" + more},
+		{name: "among the data", script: table + cp + "< G\n> S\n" + row + "> S\n> c\n< Z" + more},
+		{name: "also behind it", script: table + cp + "> S\n" + row + "> c\n> S\n> Q SELECT 1\n< Z Z Z" + more},
+		{name: "twice", script: table + cp + "> S\n" + row + "> c\n" + cp + "> S\n" + row + "> c\n< Z Z" + more},
+		{name: "two in one text", script: table + "> Q COPY c FROM STDIN; COPY c FROM STDIN\n> S\n" + row + "> c\n> S\n" + row + "> c\n< Z" + more},
+		{name: "two in one text, with pauses", script: table + "> Q COPY c FROM STDIN; COPY c FROM STDIN\n> S\n< G\n" + row + "> c\n< G\n> S\n" + row + "> S\n> c\n< Z" + more},
+		{name: "refused", script: table + "> Q COPY nowhere FROM STDIN\n> S\n" + row + "> c\n< Z Z" + more},
+		{name: "in a transaction", skip: noStmt, script: table + begin + cp + "> S\n" + row + "> c\n< Z" + end},
+	}
+	for _, f := range []struct{ name, script string }{
+		{"fails at once", locked + cp + "> S\n" + row + "> c\n< Z Z"},
+		{"fails at once, twice", locked + cp + "> S\n> S\n" + row + "> c\n> Q SELECT 1\n< Z Z Z Z"},
+		{"fails at once, before the data", locked + cp + "> S\n< Z Z\n" + row + "> c"},
+		{"fails later", cp + "> S\n" + bad + "> c\n< Z"},
+		{"fails later, before the end", cp + "> S\n" + bad + "< Z\n> c"},
+		{"fails later, and more behind it", cp + "> S\n" + bad + "> c\n> S\n> Q SELECT 1\n< Z Z Z"},
+		{"the client fails", cp + "> S\n" + row + "> f enough\n< Z"},
+	} {
+		all = append(all, dialogue{name: f.name, script: table + f.script + more},
+			dialogue{name: f.name + ", in a transaction", skip: noStmt, script: table + begin + f.script + end})
+	}
+	newLab(t, "").compare(t, all)
+}
+
+// TestSyncsBehindACopyThatFailsInATransaction is the same for the extended protocol.
+func TestSyncsBehindACopyThatFailsInATransaction(t *testing.T) {
+	t.Parallel()
+	const begin = "! DROP TABLE IF EXISTS c; CREATE TABLE c (a int)\n> Q BEGIN\n< Z\n"
+	const locked = "! CREATE OR REPLACE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE ''never''; END'; CREATE TRIGGER no BEFORE INSERT ON c FOR EACH STATEMENT EXECUTE FUNCTION no()\n"
+	const cp, row, end = "> P - COPY c FROM STDIN\n> B - -\n> E -\n", "> d 1\\n\n", "\n> Q ROLLBACK\n< Z\n> Q SELECT 1\n< Z"
+	newLab(t, "").compare(t, []dialogue{
+		{name: "at once", skip: noStmt, script: begin + locked + cp + "> S\n" + row + "> c\n> S\n< Z Z" + end},
+		{name: "at once, twice", skip: noStmt, script: begin + locked + cp + "> S\n> S\n" + row + "> c\n> S\n< Z Z Z" + end},
+		{name: "at once, before the data", skip: noStmt, script: begin + locked + cp + "> S\n< Z\n" + row + "> c\n> S\n< Z" + end},
+		{name: "later", skip: noStmt, script: begin + cp + "> S\n> d bad\\n\n> c\n> S\n< Z" + end},
+	})
+}
+
 // TestTerminateInTheMiddleOfACopyEndsIt sends Terminate without an end of the data: client and server waited for each other,
 // and the server stayed in use for as long as the pooler ran. Nobody waits for the end of a COPY any more that nobody will end.
 func TestTerminateInTheMiddleOfACopyEndsIt(t *testing.T) {

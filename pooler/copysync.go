@@ -5,12 +5,16 @@ import (
 	"os"
 )
 
-// A COPY from the client in the extended protocol swallows the Syncs that are sent behind its Execute, as libpq's is, if it reads
+// A COPY from the client swallows the Syncs that are sent behind its Execute, as libpq's is, or behind its Query, if it reads
 // any data. If it fails before that (a trigger, a permission of a partition), each of them has an answer of its own. From
 // outside the two cannot be told apart when the error comes; client.maybe counts the answers that may still come.
 
+// swallows reports whether such a COPY of a simple query has begun. When it is over nothing is sent behind it until it is known whose the next
+// ReadyForQuery is.
+func (c *client) swallows() bool { return c.maybe > 0 && c.replies.head() == replyQuery }
+
 // awaitSyncs finds out whether there are answers to such Syncs, and gives them to the client: what the server says to a message of
-// ours comes behind them. The server is idle.
+// ours comes behind them. The server waits for what comes next, and skips nothing.
 func (c *client) awaitSyncs() error {
 	s := c.srv
 	c.mu.Lock()

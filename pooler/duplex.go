@@ -179,7 +179,7 @@ func (c *client) quiet(d *duplex) bool {
 func (c *client) joinIfDone() (done bool, err error) {
 	d := c.duplex
 	c.mu.Lock()
-	for (c.replies.kinds.n > maxReplies || c.heldReady || c.barrier && !c.replies.empty() && !c.copyIn && !c.copyBoth) && !d.over {
+	for (c.replies.kinds.n > maxReplies || c.heldReady || (c.barrier && !c.replies.empty() || c.swallows()) && !c.copyIn && !c.copyBoth) && !d.over {
 		c.mu.Unlock()
 		<-d.progress
 		c.mu.Lock()

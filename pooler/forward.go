@@ -351,10 +351,13 @@ func (c *client) forward(end int) (terminate bool, err error) {
 				c.stage(b[from:pos])
 				break
 			}
-			c.copyIn = false
-			if !c.copyBoth {
-				c.replies.push(replyCopyEnd)
+			if c.swallows() || c.replies.queryAndSyncs() {
+				end, c.barrier = stop, true
 			}
+			if !c.copyIn && !c.copyBoth {
+				c.replies.push(replyCopyEnd) // the server has still to say that it begins
+			}
+			c.copyIn = false
 		case 'X':
 			terminate, rewritten = true, true
 			c.stage(b[from:pos])

@@ -199,12 +199,12 @@ func (c *client) answered() error {
 	if !c.replies.empty() || c.copyIn || c.body > 0 {
 		return nil
 	}
-	if s.tx == 'I' && c.between() {
-		if c.maybe > 0 {
-			if err := c.awaitSyncs(); err != nil {
-				return c.serverFailed(err)
-			}
+	if c.maybe > 0 && !c.unsynced && !c.copyBoth {
+		if err := c.awaitSyncs(); err != nil {
+			return c.serverFailed(err)
 		}
+	}
+	if s.tx == 'I' && c.between() {
 		if err := c.tidy(); err != nil {
 			return c.serverFailed(err)
 		}
@@ -392,7 +392,8 @@ func (c *client) serverMessage(typ byte, msg []byte, whole bool) (swallow bool, 
 		if late {
 			// The COPY has failed before it read, so the Sync that was sent along with it has an answer of its own.
 			c.maybe--
-			c.replies.skipping, c.unsynced = false, false
+			c.replies.skipping = false
+			c.unsynced = c.unsynced && head != 0
 		} else {
 			c.replies.pop()
 		}

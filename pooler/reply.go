@@ -133,22 +133,27 @@ func (q *replies) fail(undo func(k replyKind, d *replyData), unsynced bool) {
 	q.skipping = q.kinds.n == 0
 }
 
-// copyStarted is called when the server has begun a COPY from the client for the Execute at the head:
+// copyStarted is called when the server has begun a COPY from the client for the Execute or Query at the head:
 // if it reads, it ignores the Syncs that were sent behind it. It returns how many those are, and reports whether the client
 // has already ended the COPY.
 func (q *replies) copyStarted() (syncs int, ended bool) {
-	i := 1
-	for ; i < q.kinds.n && *q.kinds.at(i) == replySync; i++ {
+	for q.kinds.n > 1 && *q.kinds.at(1) == replySync {
+		q.kinds.remove(1)
+		q.asked--
+		syncs++
 	}
-	ended = i < q.kinds.n && *q.kinds.at(i) == replyCopyEnd
-	if q.head() == replyExecute {
-		for ; i > 1; i-- {
-			q.kinds.remove(1)
-			q.asked--
-			syncs++
-		}
+	if ended = q.kinds.n > 1 && *q.kinds.at(1) == replyCopyEnd; ended {
+		q.kinds.remove(1) // a Query may have another COPY behind this one
 	}
 	return syncs, ended
+}
+
+// queryAndSyncs reports whether the last messages are a Query and Syncs: if the Query is a COPY, it may swallow them.
+func (q *replies) queryAndSyncs() bool {
+	i := q.kinds.n
+	for ; i > 0 && *q.kinds.at(i - 1) == replySync; i-- {
+	}
+	return i > 0 && i < q.kinds.n && *q.kinds.at(i - 1) == replyQuery
 }
 
 // reset forgets everything, undoing as fail does.

@@ -285,3 +285,28 @@ func TestAnswersThatFillTheSocketsBeforeSync(t *testing.T) {
 		_ = c.nc.Close()
 	}
 }
+
+// TestTheLastWordReachesAClientThatSendsFirst has a client send all of a message that is refused before it reads: to close a connection with
+// bytes unread resets it, and the client lost the error.
+func TestTheLastWordReachesAClientThatSendsFirst(t *testing.T) {
+	t.Parallel()
+	ca := pgtest.StartCA(t, "ca")
+	pair := mustKeyPair(t)(ca.IssueServer("localhost"))
+	l := newLab(t, fmt.Sprintf("client_tls_sslmode = \"allow\"\nclient_tls_cert_file = %q\nclient_tls_key_file = %q\n", pair.CertFile, pair.KeyFile))
+	long := encode(t, "P s SELECT '"+strings.Repeat("x", 9<<20)+"'", "S")
+	for _, m := range []struct {
+		name string
+		dial func() *rawClient
+	}{
+		{"plain", func() *rawClient { return l.dial(t, "tx") }},
+		{"over TLS", func() *rawClient { return startRawTLS(t, l.b.Port, ca, "tx", "postgres") }},
+	} {
+		c := m.dial()
+		if err := c.tryWrite(long); err != nil {
+			t.Errorf("%s: sending: %v", m.name, err)
+		}
+		if got := c.eof(); !strings.Contains(got, "C54000; Mprepared statement is too long") {
+			t.Errorf("%s: %s", m.name, got)
+		}
+	}
+}

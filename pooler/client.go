@@ -1,6 +1,8 @@
 package pooler
 
 import (
+	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"os"
@@ -402,6 +404,7 @@ func (c *client) linked() bool {
 
 // finish tells the client why, if there is something to tell, and lets go of everything.
 func (c *client) finish(err error) {
+	told := false
 	c.stopDuplex()
 	c.mu.Lock()
 	c.parting = true
@@ -409,6 +412,7 @@ func (c *client) finish(err error) {
 	if f, ok := errors.AsType[fatalError](err); ok {
 		if c.sbody == 0 && !c.mute { // otherwise the client is in the middle of a message
 			c.say(f.e)
+			told = true
 		}
 		c.p.logPoolerError(c, f.e)
 	}
@@ -446,6 +450,9 @@ func (c *client) finish(err error) {
 	if c.watched.Load() {
 		c.p.watch.remove(c.conn.fd())
 	}
+	if told {
+		c.hearOut()
+	}
 	c.conn.close()
 	c.in.r, c.in.w = 0, 0
 	c.in.free()
@@ -461,6 +468,38 @@ func (c *client) say(e *Error) {
 		_, err := nc.Write(e.message())
 		return err
 	})
+}
+
+// How long a client is heard out, and how many bytes of it at most.
+const (
+	hearOutTime  = time.Second
+	hearOutBytes = 64 << 20
+)
+
+// hearOut reads what a client still sends that was told why its session ends, and throws it away, for a moment: to close a connection with bytes
+// unread resets it, and one that sends everything before it reads would see that instead.
+func (c *client) hearOut() {
+	if !hasInput(c.conn.fd()) {
+		return
+	}
+	// What fails here leaves the client no worse off.
+	nc := c.conn.netConn()
+	if tc, ok := nc.(*tls.Conn); ok {
+		_ = tc.CloseWrite()
+		nc = tc.NetConn()
+	}
+	_ = unix.Shutdown(c.conn.fd(), unix.SHUT_WR)
+	_ = nc.SetReadDeadline(time.Now().Add(hearOutTime))
+	defer context.AfterFunc(c.p.ctx, func() { _ = nc.SetReadDeadline(past) })()
+	buf := c.p.bufs.get()
+	defer c.p.bufs.put(buf)
+	for n := 0; n < hearOutBytes; {
+		k, err := nc.Read(buf[:])
+		if err != nil {
+			return
+		}
+		n += k
+	}
 }
 
 // undo takes back what a message would have done that the server skips.

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"pgdrover/internal/pgtest"
 )
 
 // TestPipelinesOnShardsAreLikeThoseOnOneServer has clients say random things without waiting for answers, in packets that begin and end anywhere, to a
@@ -315,6 +317,27 @@ func (g *pipelineScript) copyIn() []string {
 }
 
 // TestCornersOfPipelinesOnShards keeps what the random pipelines have found.
+// Packets that break the protocol close their client, of a sharded database and over TLS too, and its server serves the next one.
+func TestABrokenPacketLeavesTheShardsUsable(t *testing.T) {
+	t.Parallel()
+	ca := pgtest.StartCA(t, "ca")
+	pair := mustKeyPair(t)(ca.IssueServer("localhost"))
+	s := startShop(t, 2, fmt.Sprintf("default_pool_size = 1\nclient_tls_sslmode = \"allow\"\nclient_tls_cert_file = %q\nclient_tls_key_file = %q\n", pair.CertFile, pair.KeyFile), "")
+	for _, db := range []string{"shop", "one"} {
+		for _, packet := range []string{"raw 48 00000006 7878", "raw 53 00000006 7878"} {
+			c := startRawTLS(t, s.Port, ca, db, "app")
+			c.write(encode(t, "Q SELECT 'before' FROM customers", packet, "Q SELECT 1", "S"))
+			if got := c.eof(); !strings.Contains(got, "C(SELECT 0) Z(I) E(SFATAL; C08P01; Mbad packet header") {
+				t.Errorf("%s, %s: %s", db, packet, got)
+			}
+			if got := startRaw(t, s.Port, db, "app").say("Q SELECT id FROM customers"); !strings.Contains(got, "C(SELECT 0) Z(I)") {
+				t.Errorf("%s, the next client after %s: %s", db, packet, got)
+			}
+		}
+	}
+	s.noLeaks(s.pg, "app")
+}
+
 func TestCornersOfPipelinesOnShards(t *testing.T) {
 	t.Parallel()
 	s := startShop(t, 3, "", "")

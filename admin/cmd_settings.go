@@ -13,7 +13,7 @@ func settingCommands() []*command {
 	return []*command{
 		{
 			syntax: []string{"SET <setting> { = | TO } <value...>", "SET { SESSION | LOCAL } <setting> { = | TO } <value...>"}, perm: permAdmin, logged: true,
-			help: "change a setting of the running process, until the next RELOAD",
+			help: "change a setting of the running process, until the next RELOAD (some, as in PgBouncer, until the file names them)",
 			run:  runSet,
 			permFor: func(s *session, a args) permission {
 				if setsNothing(s, a) {

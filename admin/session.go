@@ -178,7 +178,7 @@ func (s *session) serve(ctx context.Context) error {
 		if err != nil {
 			var long *wire.ErrTooLong
 			if errors.As(err, &long) {
-				s.fatal(errf(codeProtocol, "bad packet").withDetail("A message is longer than %d bytes.", maxMessage))
+				s.fatal(errf(codeProtocol, "bad packet").withDetail("%s", long))
 			}
 			return err
 		}

@@ -291,3 +291,22 @@ func TestServersAbovePoolSizeCloseWhenReleased(t *testing.T) {
 		return nil
 	})
 }
+
+// TestAReloadIsTriedAtOnce mends what a server has refused a login for; nobody has to wait for server_login_retry then.
+func TestAReloadIsTriedAtOnce(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	pg := pgtest.Start(t, pgtest.WithUser("app", "right"))
+	const settings = "auth_type = \"trust\"\nserver_login_retry = 600\n"
+	tables := func(password string) string {
+		return "[users.admin]\npassword = \"admin\"\n[users.app]\npassword = \"" + password + "\"\n" + pgDatabase("db", pg, "")
+	}
+	b := startBouncer(t, settings, tables("wrong"))
+	for _, want := range []string{"password authentication failed", "server_login_retry"} {
+		_, err := pgx.Connect(ctx, b.DSN("db", "app"))
+		wantError(t, err, "28P01", want)
+	}
+	b.Write(settings, tables("right"))
+	b.Admin("RELOAD")
+	mustRun(ctx, t, b.Connect(ctx, "db", "app"), "SELECT 1")
+}

@@ -155,6 +155,9 @@ func (p *Pooler) apply(l *live) {
 		set := next.PoolSettings(pl.db.conf.Load(), pl.key.user)
 		pl.conf.Store(&set)
 		pl.mu.Lock()
+		if pl.loginErr { // it may be what the change has mended
+			pl.retryAt, pl.failures, pl.loginErr = 0, 0, false
+		}
 		pl.grow()
 		pl.mu.Unlock()
 	}

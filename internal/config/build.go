@@ -78,7 +78,11 @@ func applyWith[T any](b *builder, t *table[T], target *T, entries []entry, where
 			continue
 		}
 		if _, isTable := e.value.raw.(map[string]any); isTable {
-			b.errorf(e.at, "%s%s must be %s, not a table", e.key, in, r.wants())
+			hint := ""
+			if where == "" && slices.Contains(sectionNames, e.key+"s") { // [user.x]
+				hint = "; did you mean [" + e.key + "s.…]?"
+			}
+			b.errorf(e.at, "%s%s must be %s, not a table%s", e.key, in, r.wants(), hint)
 			continue
 		}
 		parsed, err := r.parse(e.value)

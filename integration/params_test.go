@@ -142,7 +142,7 @@ func TestConnectingMeansTheSameBehindAnyClient(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)
 	pg := pgtest.Start(t, pgtest.WithAuth("trust"))
-	pg.MustExec(t, "postgres", `CREATE ROLE alice; CREATE ROLE bob; CREATE ROLE vault LOGIN SUPERUSER IN ROLE alice, bob; ALTER ROLE vault SET role = alice`)
+	pg.MustExec(t, "postgres", `CREATE ROLE alice; CREATE ROLE bob; CREATE ROLE vault LOGIN SUPERUSER IN ROLE alice, bob; ALTER ROLE vault SET role = alice; CREATE ROLE carol LOGIN IN ROLE bob`)
 	b := newPool(t, pg, "", "pool_size = 1", "[users.vault]\npassword = \"x\"\n")
 	connect := func(port int, user, options string) *pgx.Conn {
 		t.Helper()
@@ -166,6 +166,10 @@ func TestConnectingMeansTheSameBehindAnyClient(t *testing.T) {
 		{"vault", "SET ROLE bob", "-c session_replication_role=replica", "", "SELECT current_user || current_setting('session_replication_role')"},
 		{"vault", "SET ROLE bob", "-c session_replication_role=replica", "SET ROLE alice", "SELECT current_user || current_setting('session_replication_role')"},
 		{"vault", "SET ROLE bob", "-c session_replication_role=replica", "SET ROLE bob", "SELECT current_user || current_setting('session_replication_role')"},
+		{"vault", "SET SESSION AUTHORIZATION carol; SET ROLE bob", "", "SET ROLE bob", "SELECT current_user || session_user || current_setting('role')"},
+		{"vault", "SET ROLE bob", "", "SET SESSION AUTHORIZATION carol; SET ROLE bob", "SELECT current_user || session_user || current_setting('role')"},
+		{"vault", "SET ROLE bob", "", "SET SESSION AUTHORIZATION carol", "SELECT current_user || session_user || current_setting('role')"},
+		{"vault", "SELECT 1", "-c role=bob", "RESET SESSION AUTHORIZATION", "SELECT current_user"},
 		{"vault", "SET SESSION AUTHORIZATION bob", "-c session_replication_role=replica", "", "SELECT session_user || current_setting('session_replication_role')"},
 	} {
 		other, c, direct := connect(b.Port, of.user, ""), connect(b.Port, of.user, of.options), connect(pg.Port, of.user, of.options)

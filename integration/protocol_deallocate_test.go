@@ -21,7 +21,43 @@ func TestDeallocateByName(t *testing.T) {
 		"DEALLOCATE n", "deallocate prepare N;", `/* a comment */ DEALLOCATE PREPARE "n" -- and another`, "DEALLOCATE\n\t/* /* */ */n ; ;",
 		"DEALLOCATE m", `DEALLOCATE "N"`, "DEALLOCATE n n", "DEALLOCATE ;", "SELECT 7; DEALLOCATE k",
 	}
-	var dialogues []dialogue
+	dialogues := []dialogue{{name: "a Bind that was skipped drops nothing, and leaves nothing for others", skip: noStmt, script: `
+			> Q BEGIN
+			< Z
+			> P s SELECT 5
+			> B p s
+			> P a SELECT 1
+			> P d DEALLOCATE a
+			> S
+			< Z
+			> Q SAVEPOINT s
+			< Z
+			> P - SELEC
+			> B p d
+			> S
+			< Z
+			> Q ROLLBACK TO s
+			< Z
+			> E p
+			> S
+			< Z
+			> Q COMMIT
+			< Z
+			> B - a
+			> E -
+			> S
+			< Z
+			1> P q SELECT 2
+			1> S
+			1< Z
+			1> Q DEALLOCATE q
+			1< Z
+			> Q PREPARE z AS SELECT 1; DEALLOCATE z
+			< Z
+			> B - a
+			> E -
+			> S
+			< Z`}}
 	for _, cmd := range forms {
 		cmd = strings.NewReplacer("\n", " ", "\t", " ").Replace(cmd)
 		dialogues = append(dialogues,

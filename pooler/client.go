@@ -509,6 +509,8 @@ func (c *client) undo(k replyKind, d *replyData) {
 		c.setStmt(d.name, d.before)
 		c.p.stmts.unref(d.before)
 		c.p.stmts.unref(d.after)
+	case replyBindDrop:
+		delete(c.drops, d.name)
 	case replyParseUnname, replyCloseUnname, replyParseOwn:
 		// The server may still have another client's unnamed statement.
 		if k == replyParseOwn {

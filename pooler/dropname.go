@@ -128,7 +128,7 @@ func (c *client) bindDrop(st *stmt, msg, name, body, before []byte) (how outcome
 	c.stage(before)
 	p := c.prepareDrop()
 	c.appendRenamed(msg, name, body, p.name)
-	c.replies.push(replyBind)
+	c.expect(replyBindDrop, replyData{name: string(portal)})
 	return replaced, true
 }
 
@@ -161,16 +161,19 @@ func (c *client) prepareDrop() *prepared {
 
 // appendScratch makes the statement that is dropped in the place of the client's.
 func (c *client) appendScratch(name string) {
-	c.closeNow([]byte(c.p.stmts.scratch()))
+	c.appendClose(c.p.stmts.scratch(), c.p.stmts.scratch()) // it may have been left over
 	c.fwd = appendParseBody(c.fwd, c.p.stmts.scratch(), "\x00\x00\x00")
 	c.expect(replyParseOwn, replyData{name: name})
 }
 
-// dropped is called with the server's answer, which is the first one behind the ParseComplete of that statement.
+// dropped is called with the server's answer, which is the first one behind the ParseComplete of that statement. done says that something was dropped.
 func (c *client) dropped(done bool) {
-	if done {
+	switch {
+	case c.dropping == "":
+		return
+	case done:
 		c.setStmt(c.dropping, nil)
-	} else {
+	default:
 		c.srv.closeLater(c.p.stmts.scratch())
 	}
 	c.dropping = ""

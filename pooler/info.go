@@ -339,7 +339,7 @@ func (pl *pool) waiterInfo(c *client) WaiterInfo {
 	var held int64
 	for s := range pl.servers {
 		h := s.link.Load()
-		if h == nil {
+		if h == nil || h == c { // c has it already, while its parameters are brought there
 			continue
 		}
 		w.InUse++

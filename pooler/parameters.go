@@ -19,15 +19,17 @@ const syncTimeout = 30 * time.Second
 const setQuery = `SELECT pg_catalog.set_config(n, v, false) ` +
 	`FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]), pg_catalog.unnest($2::pg_catalog.text[])) WITH ORDINALITY t(n, v, o) ORDER BY o`
 
-// askQuery reads parameters, and what they are without a SET. pg_settings does not have role: what ALTER ROLE and ALTER DATABASE say of it
-// counts in the order of their manual pages.
-const askQuery = `SELECT n, pg_catalog.current_setting(n, true), CASE pg_catalog.lower(n) WHEN 'role' THEN coalesce((` +
-	`SELECT pg_catalog.substr(v, 6) FROM pg_catalog.pg_db_role_setting d, pg_catalog.unnest(d.setconfig) v ` +
+// roleDefault is the role that a session has without SET, which pg_settings does not tell: what ALTER ROLE and ALTER DATABASE say counts in
+// the order of their manual pages.
+const roleDefault = `coalesce((SELECT pg_catalog.substr(v, 6) FROM pg_catalog.pg_db_role_setting d, pg_catalog.unnest(d.setconfig) v ` +
 	`WHERE pg_catalog.starts_with(v, 'role=') ` +
 	`AND d.setrole OPERATOR(pg_catalog.=) ANY (SELECT oid FROM pg_catalog.pg_roles WHERE rolname OPERATOR(pg_catalog.=) session_user UNION ALL SELECT 0) ` +
 	`AND d.setdatabase OPERATOR(pg_catalog.=) ANY (SELECT oid FROM pg_catalog.pg_database WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database() UNION ALL SELECT 0) ` +
-	`ORDER BY d.setrole OPERATOR(pg_catalog.=) 0, d.setdatabase OPERATOR(pg_catalog.=) 0 LIMIT 1), 'none') ` +
-	`ELSE (SELECT reset_val FROM pg_catalog.pg_settings s WHERE pg_catalog.lower(s.name) OPERATOR(pg_catalog.=) pg_catalog.lower(n)) END ` +
+	`ORDER BY d.setrole OPERATOR(pg_catalog.=) 0, d.setdatabase OPERATOR(pg_catalog.=) 0 LIMIT 1), 'none')`
+
+// askQuery reads parameters, and what they are without a SET.
+const askQuery = `SELECT n, pg_catalog.current_setting(n, true), CASE pg_catalog.lower(n) WHEN 'role' THEN ` + roleDefault +
+	` ELSE (SELECT reset_val FROM pg_catalog.pg_settings s WHERE pg_catalog.lower(s.name) OPERATOR(pg_catalog.=) pg_catalog.lower(n)) END ` +
 	`FROM pg_catalog.unnest($1::pg_catalog.text[]) n`
 
 // applyParameters gives the linked server the client's parameters, in one round trip, for which the client has waited since t. A fatalError
@@ -75,7 +77,10 @@ func (c *client) steps(set []param, reset []string) (names []string, values []*s
 	step := func(name string, value *string) { names, values = append(names, name), append(values, value) }
 	slices.SortStableFunc(set, func(a, b param) int { return roleRank(a.name) - roleRank(b.name) })
 	slices.SortStableFunc(reset, func(a, b string) int { return roleRank(b) - roleRank(a) })
-	privileged := func(name string) bool { return roleRank(name) == 0 && !isFollowing(name, nil) }
+	// What only a superuser may set; and session_authorization, which takes the role with it, even one that both have in force.
+	privileged := func(name string) bool {
+		return strings.EqualFold(name, "session_authorization") || roleRank(name) == 0 && !isFollowing(name, nil)
+	}
 	if !slices.ContainsFunc(set, func(p param) bool { return privileged(p.name) }) && !slices.ContainsFunc(reset, privileged) {
 		for _, n := range reset {
 			step(n, nil)
@@ -85,7 +90,7 @@ func (c *client) steps(set []param, reset []string) (names []string, values []*s
 		}
 		return names, values
 	}
-	// What only a superuser may set, he sets himself at connect, before any role that ALTER ROLE has chosen for him is in force.
+	// At connect a superuser sets such things himself, before any role that ALTER ROLE has chosen for him is in force.
 	none := "none"
 	step("session_authorization", nil) // which may bring that role back
 	step("role", &none)
@@ -193,7 +198,7 @@ func (c *client) askParameters() error {
 		if r.name == nil || r.value == nil {
 			continue
 		}
-		if r.def != nil && *r.def == *r.value {
+		if r.def != nil && *r.def == *r.value && !(strings.EqualFold(*r.name, "role") && s.asAnother()) {
 			drop := func(k string) bool { return !strings.EqualFold(k, *r.name) }
 			s.session = newSession(envKeep(s.session.all, drop))
 			c.session = newSession(envKeep(c.session.all, drop))
@@ -203,6 +208,13 @@ func (c *client) askParameters() error {
 		c.session.set(*r.name, *r.value)
 	}
 	return nil
+}
+
+// asAnother reports whether SET SESSION AUTHORIZATION is in force, so that the role's default is not the one of the user who has logged in.
+func (s *server) asAnother() bool {
+	is, _ := envGet(s.session.all, "session_authorization")
+	was, _ := envGet(s.base, "session_authorization")
+	return is != was
 }
 
 // reports reports whether the server sends ParameterStatus for name.

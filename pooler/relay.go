@@ -378,6 +378,7 @@ func (c *client) serverMessage(typ byte, msg []byte, whole bool) (swallow bool, 
 		if typ == 'C' {
 			c.commandTag(msg[headerLen:])
 		}
+		c.dropped(false)
 		if head == replyExecute {
 			c.replies.pop()
 		}
@@ -413,7 +414,11 @@ func (c *client) serverMessage(typ byte, msg []byte, whole bool) (swallow bool, 
 			return c.holdReady(), nil
 		}
 	case '2':
-		if head != replyBind && head != replyBindOwn {
+		switch head {
+		case replyBind, replyBindOwn:
+		case replyBindDrop:
+			c.replies.data.pop()
+		default:
 			return false, fmt.Errorf("%w: unexpected BindComplete", errOutOfStep)
 		}
 		c.replies.pop()
@@ -503,9 +508,7 @@ func (c *client) serverError(msg []byte) (swallow bool) {
 	} else {
 		c.retry = false
 	}
-	if c.dropping != "" {
-		c.dropped(false)
-	}
+	c.dropped(false)
 	if k := c.replies.head(); (k == replyBind || k == replyDescribe) && errorCode(msg) == "0A000" {
 		// "cached plan must not change result type": the statement has to be prepared anew.
 		c.srv.forget(func(*stmt) bool { return true })

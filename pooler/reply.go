@@ -17,6 +17,7 @@ const (
 
 	// The kinds below carry a replyData.
 	replyParseNamed  // ParseComplete for a statement that we renamed
+	replyBindDrop    // BindComplete for a portal that drops a statement; name is the portal's
 	replyParseOwn    // ParseComplete for a Parse of ours: swallowed; name is what the client drops next
 	replyCloseOwn    // CloseComplete for a Close of ours: swallowed
 	replySayParsed   // say ParseComplete: the server has the statement already

@@ -17,9 +17,10 @@ import (
 // are for the transaction only.
 const restoreQuery = `SELECT n, pg_catalog.set_config(n, v, l) FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]), ` +
 	`pg_catalog.unnest($2::pg_catalog.text[]), pg_catalog.unnest($3::pg_catalog.bool[])) WITH ORDINALITY t(n, v, l, o) ` +
-	`WHERE coalesce((SELECT s.source OPERATOR(pg_catalog.<>) 'session' FROM pg_catalog.pg_settings s ` +
+	`WHERE CASE pg_catalog.lower(n) WHEN 'role' THEN pg_catalog.current_setting(n, true) OPERATOR(pg_catalog.=) ` + roleDefault +
+	` ELSE coalesce((SELECT s.source OPERATOR(pg_catalog.<>) 'session' FROM pg_catalog.pg_settings s ` +
 	`WHERE pg_catalog.lower(s.name) OPERATOR(pg_catalog.=) pg_catalog.lower(n)), ` +
-	`pg_catalog.current_setting(n, true) OPERATOR(pg_catalog.=) ANY ('{"",none}'::pg_catalog.text[])) ORDER BY o`
+	`pg_catalog.current_setting(n, true) OPERATOR(pg_catalog.=) ANY ('{"",none}'::pg_catalog.text[])) END ORDER BY o`
 
 // after is what has to be done between the server's ReadyForQuery and the client's.
 type after uint8

@@ -266,11 +266,13 @@ func (s *server) exchangeIn(tx byte, msg []byte, timeout time.Duration, each fun
 				r = 0
 			}
 			n, err := nc.Read(buf[w:])
-			if isTimeout(err) && s.mayGoOn(deadline) {
+			if isTimeout(err) { // an interrupt that comes behind this has its way with the next read
 				if err := nc.SetReadDeadline(deadline); err != nil {
 					return err
 				}
-				continue
+				if s.mayGoOn(deadline) {
+					continue
+				}
 			}
 			if err != nil {
 				return err

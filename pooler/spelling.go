@@ -32,8 +32,8 @@ func asReported(name, base, value string) string {
 }
 
 // completeDateStyle adds to a DateStyle what it leaves open. A SET of only the style or only the order keeps the other one, so that its
-// meaning depends on what was there before: for a client's startup packet that is what the server had at its own login, and not what
-// another client has left behind. (PostgreSQL manual, "DateStyle"; check_datestyle.)
+// meaning depends on what was there before: here that is what servers have after their login, and not what another client has left behind.
+// (PostgreSQL would take postgresql.conf's value, before ALTER ROLE and ALTER DATABASE, which nobody can ask for. check_datestyle.)
 func completeDateStyle(base, value string) string {
 	style, order, ok := dateStyle(base, "", "")
 	if !ok || style == "" || order == "" {

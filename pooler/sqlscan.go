@@ -18,7 +18,7 @@ func (r reset) touches(name string) bool {
 	if r.name == "" && !r.discard {
 		return !strings.EqualFold(name, "role") && !strings.EqualFold(name, "session_authorization")
 	}
-	return r.discard || strings.EqualFold(r.name, name)
+	return r.discard || strings.EqualFold(r.name, name) || r.name == "session_authorization" && strings.EqualFold(name, "role") // which goes with it
 }
 
 // findResets lists the commands of a text that reset parameters.

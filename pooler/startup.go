@@ -29,7 +29,8 @@ const (
 // startup is what a client says before it is asked who it is.
 type startup struct {
 	minor     int
-	params    []param // in order; without user, database, replication, options and _pq_ ones
+	params    []param // in order, those in options first; without user, database, replication and _pq_ ones
+	inOptions []param
 	user      string
 	database  string
 	repl      string // "none", "logical" or "physical"
@@ -183,6 +184,7 @@ func parseStartup(version uint32, b string) (*startup, error) {
 			return nil, err
 		}
 	}
+	st.params = append(st.inOptions, st.params...) // PostgreSQL looks at options first, wherever they stand
 	switch {
 	case st.user == "":
 		return nil, fatalError{&Error{Severity: "FATAL", Code: "28000", Message: "no username supplied"}}
@@ -272,7 +274,7 @@ func (st *startup) options(s string) error {
 		if dashes {
 			name = strings.ReplaceAll(name, "-", "_")
 		}
-		st.params = append(st.params, param{name, value})
+		st.inOptions = append(st.inOptions, param{name, value})
 	}
 	return nil
 }

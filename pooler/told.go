@@ -42,9 +42,7 @@ func (c *client) commandTag(tag []byte) {
 			}
 			c.forgetStatements()
 		case "DEALLOCATE\x00":
-			if c.dropping != "" {
-				c.dropped(true)
-			}
+			c.dropped(true)
 		case "DEALLOCATE ALL\x00":
 			c.forgetStatements()
 		}

@@ -210,3 +210,37 @@ func overwrite(tb testing.TB, from, to string) {
 		tb.Fatal(err)
 	}
 }
+
+// TestBatchesOverTLSKeepTheirConnection sends batches that go both ways at once to a server over TLS, where the two goroutines of a session
+// wake each other by a deadline.
+func TestBatchesOverTLSKeepTheirConnection(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	pg := pgtest.Start(t, pgtest.WithAuth("trust"), pgtest.WithTLS(pgtest.StartCA(t, "ca")))
+	pg.MustExec(t, "postgres", "CREATE UNLOGGED TABLE b (a int, t text)")
+	b := startBouncer(t, "auth_type = \"trust\"\nserver_tls_sslmode = \"require\"\n",
+		trustUsers+pgDatabase("tx", pg, "pool_mode = \"transaction\"\npool_size = 3")+pgDatabase("session", pg, "pool_mode = \"session\""))
+	var running []<-chan error
+	for _, db := range []string{"tx", "session"} {
+		for range 4 {
+			c := b.Connect(ctx, db, "postgres")
+			running = append(running, background(func() error {
+				for i := range 60 {
+					var batch pgx.Batch
+					for j := range 1000 {
+						batch.Queue("INSERT INTO b VALUES ($1, $2)", i*1000+j, "some text that takes a little room")
+					}
+					if err := c.SendBatch(ctx, &batch).Close(); err != nil {
+						return fmt.Errorf("%s, batch %d: %w", db, i, err)
+					}
+				}
+				return nil
+			}))
+		}
+	}
+	for _, r := range running {
+		if err := result(ctx, t, r); err != nil {
+			t.Error(err)
+		}
+	}
+}

@@ -17,18 +17,22 @@ func (c *client) swallows() bool { return c.maybe > 0 && c.replies.head() == rep
 // ours comes behind them. The server waits for what comes next, and skips nothing.
 func (c *client) awaitSyncs() error {
 	s := c.srv
+	msg := append(appendCloseStatement(nil, c.p.stmts.prefix), 'H', 0, 0, 0, 4) // fwd is the session's own, and this may be pump
 	c.mu.Lock()
-	c.fwd = append(appendCloseStatement(c.fwd[:0], c.p.stmts.prefix), 'H', 0, 0, 0, 4)
 	c.expect(replyCloseOwn, replyData{})
 	c.mu.Unlock()
-	if err := s.conn.writeAll(c.fwd); err != nil {
+	if err := s.conn.writeAll(msg); err != nil {
 		return err
 	}
-	var fail error
+	var fail, poked error // see pumpLoop
 	step := func(uintptr) bool {
 		n, more, err := s.conn.read(c.sin.room())
 		if err == errWouldBlock {
 			return false
+		}
+		if isTimeout(err) {
+			poked = err
+			return true
 		}
 		if err != nil {
 			fail = err
@@ -53,6 +57,9 @@ func (c *client) awaitSyncs() error {
 	}
 	for {
 		err := s.conn.loop(step)
+		if err == nil {
+			err, poked = poked, nil
+		}
 		if err == nil {
 			c.sin.rest()
 			return fail

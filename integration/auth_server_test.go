@@ -229,3 +229,27 @@ func TestALoginStormDoesNotBlockQueries(t *testing.T) {
 		t.Errorf("%d queries were answered while %d logins were refused", done, n)
 	}
 }
+
+// TestWhoIsNotLetInRegistersNoDatabase tries names that only "*" stands for.
+func TestWhoIsNotLetInRegistersNoDatabase(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	pg := pgtest.Start(t, pgtest.WithAuth("trust"), pgtest.WithUser("app", "app"))
+	b := startBouncer(t, "auth_type = \"scram-sha-256\"\n", "[users.admin]\npassword = \"admin\"\n[users.app]\npassword = \"app\"\n"+pgDatabase("\"*\"", pg, ""))
+	count := func() string {
+		return b.Admin("SELECT count(*) AS n FROM databases WHERE name LIKE 'made_up_%'")[0]["n"]
+	}
+	for i := range 5 {
+		for _, who := range []string{"user=nobody password=x", "user=app password=wrong"} {
+			_, err := pgx.Connect(ctx, fmt.Sprintf("host=127.0.0.1 port=%d sslmode=disable dbname=made_up_%d %s", b.Port, i, who))
+			wantError(t, err, "28P01", "")
+		}
+	}
+	if n := count(); n != "0" {
+		t.Errorf("%s databases are there that nobody may use", n)
+	}
+	mustRun(ctx, t, b.Connect(ctx, "made_up_1", "app"), "SELECT 1")
+	if n := count(); n != "1" {
+		t.Errorf("%s databases are there, want the one that is used", n)
+	}
+}

@@ -28,6 +28,9 @@ func (in *entrance) askUser(c *client, d *database) (secret auth.Secret, ok bool
 		return auth.Secret{}, false, nil
 	}
 	on := d
+	if authDB == "" && d != nil {
+		on, _ = p.findDatabase(d.name)
+	}
 	if authDB != "" {
 		var found bool
 		if on, found = p.findDatabase(authDB); !found {

@@ -115,7 +115,7 @@ func (in *entrance) login() (_ *client, hello []byte, err error) {
 	var d *database
 	known := isAdmin
 	if !isAdmin {
-		d, known = p.findDatabase(st.database)
+		d, known = p.peekDatabase(st.database)
 	}
 	res, err := in.authenticate(c, d, isAdmin)
 	if err != nil {
@@ -134,6 +134,9 @@ func (in *entrance) login() (_ *client, hello []byte, err error) {
 		}
 		c.left()
 		return nil, nil, nil
+	}
+	if d, known = p.findDatabase(st.database); !known { // a reload has taken it away meanwhile
+		return nil, nil, fatalError{errDatabaseGone(st.database)}
 	}
 	if d.disabled.Load() {
 		return nil, nil, fatalError{&Error{

@@ -45,6 +45,26 @@ type user struct {
 func (p *Pooler) findDatabase(name string) (*database, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	d, ok := p.databaseLocked(name)
+	if ok && p.databases[name] == nil {
+		p.databases[d.name] = d
+		if d.auto {
+			p.log.Info().Str("database", d.name).Msg("registered new auto-database: " + d.name)
+		}
+	}
+	return d, ok
+}
+
+// peekDatabase is findDatabase for somebody who has yet to prove who he is: a name that "*" stands for is not registered, which would let him
+// fill our memory.
+func (p *Pooler) peekDatabase(name string) (*database, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.databaseLocked(name)
+}
+
+// databaseLocked is findDatabase without registering anything. The caller holds mu.
+func (p *Pooler) databaseLocked(name string) (*database, bool) {
 	if d := p.databases[name]; d != nil {
 		return d, true
 	}
@@ -58,10 +78,6 @@ func (p *Pooler) findDatabase(name string) (*database, bool) {
 	d.settled = p.live.Load().maps[name]
 	d.setMap(d.settled)
 	d.usedAt.Store(now())
-	p.databases[name] = d
-	if auto {
-		p.log.Info().Str("database", name).Msg("registered new auto-database: " + name)
-	}
 	return d, true
 }
 

@@ -40,6 +40,10 @@ func (c *client) applyParameters(t int64) (stop, err error) {
 	if len(set) == 0 && len(reset) == 0 {
 		return nil, nil
 	}
+	differ := slices.Clone(reset) // of them an error tells, and not of the steps
+	for _, p := range set {
+		differ = append(differ, p.name)
+	}
 	names, values := c.steps(set, reset)
 	s.unOwner = 0
 	stop, err = c.readying(s, t, func() error { return s.exchange(query(setQuery, names, values), syncTimeout, nil) })
@@ -47,7 +51,7 @@ func (c *client) applyParameters(t int64) (stop, err error) {
 	if stop == nil && errors.As(err, &se) {
 		return nil, fatalError{&Error{
 			Severity: "FATAL", Code: se.Code(), Message: "invalid server parameter: " + se.Message(),
-			Detail: fmt.Sprintf("The server does not accept this client's parameters (%s).", strings.Join(names, ", ")),
+			Detail: fmt.Sprintf("The server does not accept this client's parameters (%s).", strings.Join(differ, ", ")),
 			Hint:   se.Field('H'),
 		}}
 	}

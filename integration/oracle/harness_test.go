@@ -35,7 +35,8 @@ func startStage(t *testing.T) *stage {
 	t.Helper()
 	s := &stage{}
 	for i := range s.clusters {
-		c := pgtest.Start(t, pgtest.WithAuth("trust"), pgtest.WithSetting("max_prepared_transactions", "50"), pgtest.WithSetting("max_connections", "200"))
+		c := pgtest.Start(t, pgtest.WithAuth("trust"), pgtest.WithSetting("max_prepared_transactions", "50"), pgtest.WithSetting("max_connections", "200"),
+			pgtest.WithSetting("plan_cache_mode", "force_custom_plan")) // otherwise it depends on how often a server has run a statement whether it can plan some
 		s.clusters[i] = c
 		c.MustExec(t, "postgres", "CREATE ROLE app LOGIN", "CREATE DATABASE "+template)
 		c.MustExec(t, template, createSQL(), "GRANT ALL ON ALL TABLES IN SCHEMA public TO app", templateSQL(), dataSQL())

@@ -472,7 +472,7 @@ func (c *client) say(e *Error) {
 
 // How long a client is heard out, and how many bytes of it at most.
 const (
-	hearOutTime  = time.Second
+	hearOutTime  = 3 * time.Second
 	hearOutBytes = 64 << 20
 )
 

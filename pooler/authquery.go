@@ -28,10 +28,11 @@ func (in *entrance) askUser(c *client, d *database) (secret auth.Secret, ok bool
 		return auth.Secret{}, false, nil
 	}
 	on := d
-	if authDB == "" && d != nil {
-		on, _ = p.findDatabase(d.name)
-	}
-	if authDB != "" {
+	if authDB == "" {
+		if d != nil {
+			on, _ = p.findDatabase(d.name)
+		}
+	} else {
 		var found bool
 		if on, found = p.findDatabase(authDB); !found {
 			return auth.Secret{}, false, fatalError{errProtocol("bouncer config error")}

@@ -300,7 +300,7 @@ func (c *client) serverSpoke() error {
 	}
 	for {
 		n, more, err := s.conn.read(c.sin.room())
-		if err == errWouldBlock || isTimeout(err) {
+		if err == errWouldBlock {
 			c.sin.rest()
 			return nil
 		}

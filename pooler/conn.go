@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"os"
 	"syscall"
 	"time"
 )
@@ -23,7 +24,7 @@ type conn interface {
 	// what syscall.RawConn.Read wants, so that nothing lies between.
 	loop(step func(fd uintptr) bool) error
 	// read returns what is there. more says that there may be more at once; errWouldBlock that there is
-	// nothing (never on a netConn, which blocks). The end of the stream is io.EOF.
+	// nothing (on a netConn, which blocks, only after interrupt: loop then returns). The end of the stream is io.EOF.
 	read(p []byte) (n int, more bool, err error)
 	// write writes what the socket takes without waiting: n < len(p) comes with errWouldBlock.
 	// A netConn writes everything, however long it takes.
@@ -149,12 +150,17 @@ func withinDeadline(nc net.Conn, d time.Duration, f func(net.Conn) error) error 
 // netConn is a conn over TLS. A write deadline breaks a TLS stream for good, so interrupt(writes) is
 // only for connections that are about to be closed.
 type netConn struct {
-	nc  net.Conn
-	sys int
+	nc          net.Conn
+	sys         int
+	interrupted bool // what read has seen, for loop; the reader's
 }
 
 func (c *netConn) loop(step func(uintptr) bool) error {
+	c.interrupted = false
 	for !step(uintptr(c.sys)) {
+		if c.interrupted {
+			return os.ErrDeadlineExceeded
+		}
 	}
 	return nil
 }
@@ -163,6 +169,9 @@ func (c *netConn) read(p []byte) (int, bool, error) {
 	n, err := c.nc.Read(p)
 	if n > 0 {
 		return n, false, nil
+	}
+	if isTimeout(err) {
+		c.interrupted, err = true, errWouldBlock
 	}
 	return 0, false, err
 }

@@ -24,15 +24,11 @@ func (c *client) awaitSyncs() error {
 	if err := s.conn.writeAll(msg); err != nil {
 		return err
 	}
-	var fail, poked error // see pumpLoop
+	var fail error
 	step := func(uintptr) bool {
 		n, more, err := s.conn.read(c.sin.room())
 		if err == errWouldBlock {
 			return false
-		}
-		if isTimeout(err) {
-			poked = err
-			return true
 		}
 		if err != nil {
 			fail = err
@@ -57,9 +53,6 @@ func (c *client) awaitSyncs() error {
 	}
 	for {
 		err := s.conn.loop(step)
-		if err == nil {
-			err, poked = poked, nil
-		}
 		if err == nil {
 			c.sin.rest()
 			return fail

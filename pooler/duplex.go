@@ -72,17 +72,12 @@ func (c *client) pumpLoop(d *duplex, s *server) error {
 		return err
 	}
 	var fail error
-	var poked error // over TLS an interrupt comes from read, and not from loop
 	var last []byte // for the client, once the loop has been left: see lastPart
 	step := func(uintptr) bool {
 		for {
 			n, more, err := s.conn.read(c.sin.room())
 			if err == errWouldBlock {
 				return false
-			}
-			if isTimeout(err) {
-				poked = err
-				return true
 			}
 			if err != nil {
 				fail = err
@@ -119,9 +114,6 @@ func (c *client) pumpLoop(d *duplex, s *server) error {
 	}
 	for {
 		err := s.conn.loop(step)
-		if err == nil {
-			err, poked = poked, nil
-		}
 		switch {
 		case err == nil && fail != nil:
 			return fail

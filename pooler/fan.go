@@ -187,17 +187,13 @@ func (f *fan) drive(l *leg, msg []byte) error {
 		in.took(n, true)
 		b = b[n:]
 	}
-	var fail, poked error // see pumpLoop
+	var fail error
 	step := func(uintptr) bool {
 		for {
 			n, more, err := s.conn.read(in.room())
 			if err == errWouldBlock {
 				in.rest()
 				return false
-			}
-			if isTimeout(err) {
-				poked = err
-				return true
 			}
 			if err != nil {
 				fail = err
@@ -217,9 +213,6 @@ func (f *fan) drive(l *leg, msg []byte) error {
 	}
 	for {
 		err := s.conn.loop(step)
-		if err == nil {
-			err, poked = poked, nil
-		}
 		switch {
 		case err == nil:
 			return fail

@@ -60,6 +60,7 @@ func TestAPipelineStaysWithinAMemoryLimit(t *testing.T) {
 		{"simple", false, []string{"Q SELECT %d, repeat('r', 2000)"}},
 		{"extended", false, []string{"P - SELECT %d, repeat('r', 2000)", "B - -", "E -", "S"}},
 		{"simple over TLS", true, []string{"Q SELECT %d, repeat('r', 2000)"}},
+		{"extended over TLS", true, []string{"P - SELECT %d, repeat('r', 2000)", "B - -", "E -", "S"}},
 		{"prepared over TLS", true, []string{"B - s %d", "E -", "S"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

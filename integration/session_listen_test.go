@@ -2,6 +2,7 @@ package integration
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -234,6 +235,38 @@ func TestLosingTheListeningConnectionIsToldToListeners(t *testing.T) {
 	_ = l.nc.Close()
 	if err := result(testContext(t), t, paused); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestAListenerIsGivenAnotherConnectionWhenOneIsDying has a client begin to listen while the connection that listens for others is lost: it has not
+// been told yet that it listens, so it has missed nothing.
+func TestAListenerIsGivenAnotherConnectionWhenOneIsDying(t *testing.T) {
+	t.Parallel()
+	pg := pgtest.Start(t, pgtest.WithAuth("trust"))
+	b := newPool(t, pg, "", "pool_size = 2")
+	first := listener{t, pg, startRaw(t, b.Port, "db", "postgres")}
+	first.ok("Q LISTEN a")
+	hub := b.row("SERVERS", "pinned=LISTEN")["remote_pid"]
+	second := listener{t, pg, startRaw(t, b.Port, "db", "postgres")}
+	second.ok("Q SELECT 1")
+	thaw := freeze(t, hub)
+	listens := background(func() error { second.ok("Q LISTEN b"); return nil })
+	// Its own server has said what it listens to, and our connection is asked next.
+	pgtest.Eventually(t, patience, func() error {
+		got, err := pg.Value(context.Background(), "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'UNLISTEN%' OR query LIKE '%pg_listening_channels()' AND state = 'idle'")
+		if err == nil && got == "0" {
+			err = errors.New("LISTEN has not come to the server")
+		}
+		return err
+	})
+	pg.MustExec(t, "postgres", "SELECT pg_terminate_backend("+hub+")")
+	thaw()
+	if err := result(testContext(t), t, listens); err != nil {
+		t.Fatal(err)
+	}
+	second.hears("b", true)
+	if got := first.until("\x00"); !strings.Contains(got, "C57P01") {
+		t.Errorf("the first listener hears %s", got)
 	}
 }
 

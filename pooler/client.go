@@ -381,7 +381,7 @@ func (c *client) interrupted() error {
 // atRest reports whether the client could be closed now without losing it anything: no transaction is open, nothing is
 // unanswered, and it has not begun to say anything.
 func (c *client) atRest() bool {
-	if c.duplex != nil || !c.in.empty() || hasInput(c.conn.fd()) {
+	if c.duplex != nil || c.conn.trails() || !c.in.empty() || hasInput(c.conn.fd()) {
 		return false
 	}
 	return c.srv == nil || c.srv.tx == 'I' && c.replies.empty() && !c.unsynced && c.body == 0 && !c.copyIn && !c.copyBoth
@@ -406,13 +406,18 @@ func (c *client) linked() bool {
 func (c *client) finish(err error) {
 	told := false
 	c.stopDuplex()
+	switch { // what it has asked for before it left is its
+	case errors.Is(err, errTerminate):
+		_ = c.conn.behind(0) // it may take its time; a kill ends it
+	case errors.Is(err, io.EOF):
+		_ = c.conn.behind(leaveGrace)
+	}
 	c.mu.Lock()
 	c.parting = true
 	c.mu.Unlock()
 	if f, ok := errors.AsType[fatalError](err); ok {
 		if c.sbody == 0 && !c.mute { // otherwise the client is in the middle of a message
-			c.say(f.e)
-			told = true
+			told = c.say(f.e) == nil
 		}
 		c.p.logPoolerError(c, f.e)
 	}
@@ -462,9 +467,9 @@ func (c *client) finish(err error) {
 }
 
 // say sends an error message to the client without waiting long for it.
-func (c *client) say(e *Error) {
+func (c *client) say(e *Error) error {
 	c.conn.resume()
-	_ = c.conn.within(time.Second, func(nc netWriter) error {
+	return c.conn.within(time.Second, func(nc netWriter) error {
 		_, err := nc.Write(e.message())
 		return err
 	})

@@ -27,10 +27,15 @@ type conn interface {
 	// nothing (on a netConn, which blocks, only after interrupt: loop then returns). The end of the stream is io.EOF.
 	read(p []byte) (n int, more bool, err error)
 	// write writes what the socket takes without waiting: n < len(p) comes with errWouldBlock.
-	// A netConn writes everything, however long it takes.
+	// A netConn writes everything or, if its socket is full, nothing.
 	write(p []byte) (n int, err error)
 	// writeAll waits until everything is written.
 	writeAll(p []byte) error
+	// finish writes the end of an answer. It does not wait: what the socket does not take is its tail. trails reports whether
+	// one is being written, and behind waits for it.
+	finish(p []byte) error
+	trails() bool
+	behind(limit time.Duration) error
 	// direct reports whether write never waits.
 	direct() bool
 	// interrupt makes a loop that waits, and with writes also a writeAll that waits, return
@@ -78,6 +83,7 @@ type rawConn struct {
 	nc  net.Conn
 	rc  syscall.RawConn
 	sys int
+	tailed
 
 	gathering *gather // nil until a large answer comes
 }
@@ -91,14 +97,39 @@ func (c *rawConn) read(p []byte) (int, bool, error) {
 	return n, err == nil && n == len(p), err
 }
 
-func (c *rawConn) write(p []byte) (int, error) { return send(c.sys, p) }
+func (c *rawConn) write(p []byte) (int, error) {
+	if c.tail != nil {
+		if c.trails() {
+			return 0, errWouldBlock
+		}
+		if err := c.behind(0); err != nil {
+			return 0, err
+		}
+	}
+	return send(c.sys, p)
+}
 
 func (c *rawConn) writeAll(p []byte) error {
-	n, err := c.write(p)
+	if err := c.behind(0); err != nil {
+		return err
+	}
+	n, err := send(c.sys, p)
 	if err != errWouldBlock {
 		return err
 	}
 	return c.writeRest(p[n:])
+}
+
+func (c *rawConn) finish(p []byte) error {
+	if err := c.behind(0); err != nil {
+		return err
+	}
+	n, err := send(c.sys, p)
+	if err != errWouldBlock {
+		return err
+	}
+	c.trail(p[n:], c.writeRest)
+	return nil
 }
 
 // writeRest waits for room first. The first call of the callback comes after the runtime has reset its readiness state, so no wake-up
@@ -107,7 +138,7 @@ func (c *rawConn) writeRest(p []byte) error {
 	var werr error
 	err := c.rc.Write(func(uintptr) bool {
 		var n int
-		n, werr = c.write(p)
+		n, werr = send(c.sys, p)
 		p = p[n:]
 		return werr != errWouldBlock
 	})
@@ -126,6 +157,9 @@ func (c *rawConn) fd() int               { return c.sys }
 func (c *rawConn) close()                { _ = c.nc.Close() }
 
 func (c *rawConn) within(d time.Duration, f func(net.Conn) error) error {
+	if err := c.behind(d); err != nil {
+		return err
+	}
 	return withinDeadline(newQuietConn(c.nc, c.rc), d, f)
 }
 
@@ -153,6 +187,7 @@ type netConn struct {
 	nc          net.Conn
 	sys         int
 	interrupted bool // what read has seen, for loop; the reader's
+	tailed
 }
 
 func (c *netConn) loop(step func(uintptr) bool) error {
@@ -176,11 +211,36 @@ func (c *netConn) read(p []byte) (int, bool, error) {
 	return 0, false, err
 }
 
-func (c *netConn) write(p []byte) (int, error) { return c.nc.Write(p) }
+func (c *netConn) write(p []byte) (int, error) {
+	if c.trails() || !hasRoom(c.sys) {
+		return 0, errWouldBlock
+	}
+	if err := c.writeAll(p); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
 
 func (c *netConn) writeAll(p []byte) error {
+	if err := c.behind(0); err != nil {
+		return err
+	}
 	_, err := c.nc.Write(p)
 	return err
+}
+
+func (c *netConn) finish(p []byte) error {
+	if err := c.behind(0); err != nil {
+		return err
+	}
+	if hasRoom(c.sys) {
+		return c.writeAll(p)
+	}
+	c.trail(p, func(p []byte) error {
+		_, err := c.nc.Write(p)
+		return err
+	})
+	return nil
 }
 
 func (c *netConn) gather() bool          { return false }
@@ -193,5 +253,8 @@ func (c *netConn) fd() int               { return c.sys }
 func (c *netConn) close()                { _ = c.nc.Close() }
 
 func (c *netConn) within(d time.Duration, f func(net.Conn) error) error {
+	if err := c.behind(d); err != nil {
+		return err
+	}
 	return withinDeadline(c.nc, d, f)
 }

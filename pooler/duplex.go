@@ -68,6 +68,9 @@ func (c *client) pump(d *duplex, s *server) {
 func (c *client) pumpLoop(d *duplex, s *server) error {
 	p := c.pending
 	c.pending = nil
+	if err := c.conn.behind(0); err != nil {
+		return clientWrite(err)
+	}
 	if err := c.toClient(p); err != nil {
 		return err
 	}
@@ -130,7 +133,7 @@ func (c *client) pumpLoop(d *duplex, s *server) error {
 		c.mu.Lock()
 		over := c.quietEnds(d)
 		c.mu.Unlock()
-		err = c.toClient(last)
+		err = c.endAnswer(last)
 		last = nil
 		if over || err != nil {
 			return err

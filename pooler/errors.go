@@ -279,6 +279,13 @@ func peekEOF(fd int, tls bool) bool {
 	return isGoodbye(b[:n], tls)
 }
 
+// hasRoom reports whether the socket takes some bytes at once. Where Linux says so, a third of its buffer is free (tcp(7) has the sizes).
+func hasRoom(fd int) bool {
+	p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
+	n, err := unix.Poll(p, 0)
+	return err != nil || n == 1 // an error is for the write to find
+}
+
 // peerClosed reports whether the peer has closed its side, whatever is still to be read.
 func peerClosed(fd int) bool {
 	p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}

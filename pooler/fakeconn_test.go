@@ -22,6 +22,7 @@ type memConn struct {
 	closed  bool   // guarded by mu
 	room    int    // bytes that write takes before it would block, -1 for no limit; guarded by mu
 	keep    bool   // whether written is kept
+	tailed
 
 	answer func(p []byte) []byte
 	gone   func() bool     // whether the peer has hung up behind its answer
@@ -118,6 +119,12 @@ func (c *memConn) gather() bool { return true }
 func (c *memConn) ungather()    {}
 
 func (c *memConn) write(p []byte) (int, error) {
+	if c.trails() {
+		return 0, errWouldBlock
+	}
+	if err := c.behind(0); err != nil {
+		return 0, err
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.put(p)
@@ -146,7 +153,23 @@ func (c *memConn) put(p []byte) (int, error) {
 	return n, nil
 }
 
+func (c *memConn) finish(p []byte) error {
+	n, err := c.write(p)
+	if err != errWouldBlock {
+		return err
+	}
+	c.trail(p[n:], c.writeRest)
+	return nil
+}
+
 func (c *memConn) writeAll(p []byte) error {
+	if err := c.behind(0); err != nil {
+		return err
+	}
+	return c.writeRest(p)
+}
+
+func (c *memConn) writeRest(p []byte) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for {
@@ -178,9 +201,15 @@ func (c *memConn) resume() {
 	c.mu.Unlock()
 }
 
-func (c *memConn) within(_ time.Duration, f func(net.Conn) error) error { return f(memNet{c}) }
-func (c *memConn) netConn() net.Conn                                    { return memNet{c} }
-func (c *memConn) fd() int                                              { return -1 }
+func (c *memConn) within(d time.Duration, f func(net.Conn) error) error {
+	if err := c.behind(d); err != nil {
+		return err
+	}
+	return f(memNet{c})
+}
+
+func (c *memConn) netConn() net.Conn { return memNet{c} }
+func (c *memConn) fd() int           { return -1 }
 
 func (c *memConn) close() {
 	c.mu.Lock()

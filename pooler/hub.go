@@ -24,7 +24,7 @@ type hub struct {
 	openErr  error         // valid after ready
 
 	mu       sync.Mutex                  // before client.inboxMu
-	clients  map[string]map[*client]bool // by channel; guarded by mu
+	clients  map[string]map[*client]bool // by channel, and whether they have been told that they listen; guarded by mu
 	out      []byte                      // commands to be written; guarded by mu
 	sent     []chan<- error              // who waits for their answers, nil for nobody; guarded by mu
 	over     bool                        // it takes nobody any more; guarded by mu
@@ -62,6 +62,7 @@ func (p *pool) subscribe(c *client, has *hub, channels []string) (*hub, error) {
 		if err == nil || has != nil || err != errHubOver {
 			return h, err
 		}
+		p.forgetHub(h)
 	}
 	return has, errHubOver
 }
@@ -86,6 +87,15 @@ func (p *pool) findHub(encoding string) *hub {
 	return h
 }
 
+// forgetHub has findHub open another one, whether or not h has ended yet.
+func (p *pool) forgetHub(h *hub) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.hubs[h.encoding] == h {
+		delete(p.hubs, h.encoding)
+	}
+}
+
 func (h *hub) subscribe(c *client, channels []string) error {
 	answer := make(chan error, 1)
 	h.mu.Lock()
@@ -97,7 +107,7 @@ func (h *hub) subscribe(c *client, channels []string) error {
 		if h.clients[n] == nil {
 			h.clients[n] = map[*client]bool{}
 		}
-		h.clients[n][c] = true
+		h.clients[n][c] = h.clients[n][c]
 	}
 	h.command(listenCommands("LISTEN ", channels), answer)
 	h.mu.Unlock()
@@ -111,10 +121,26 @@ func (h *hub) subscribe(c *client, channels []string) error {
 	case <-t.C:
 		err = fmt.Errorf("no answer to LISTEN in %s", syncTimeout)
 	}
+	if err == nil {
+		err = h.confirm(c, channels)
+	}
 	if err != nil {
 		h.unsubscribe(c, channels)
 	}
 	return err
+}
+
+// confirm makes a client one that relies on the hub. Before that, it may be given another one.
+func (h *hub) confirm(c *client, channels []string) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.over {
+		return errHubOver
+	}
+	for _, n := range channels {
+		h.clients[n][c] = true
+	}
+	return nil
 }
 
 func (h *hub) unsubscribe(c *client, channels []string) {
@@ -281,8 +307,10 @@ func (h *hub) end(cause error) {
 	}
 	lost := map[*client]bool{}
 	for _, cs := range h.clients {
-		for c := range cs {
-			lost[c] = true
+		for c, told := range cs {
+			if told {
+				lost[c] = true
+			}
 		}
 	}
 	h.mu.Unlock()
@@ -293,10 +321,8 @@ func (h *hub) end(cause error) {
 	if h.s != nil {
 		h.s.close("listening connection: " + why)
 	}
+	p.forgetHub(h)
 	p.mu.Lock()
-	if p.hubs[h.encoding] == h {
-		delete(p.hubs, h.encoding)
-	}
 	delete(p.allHubs, h)
 	p.mu.Unlock()
 	p.p.changed()

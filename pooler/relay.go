@@ -22,7 +22,7 @@ var (
 // speak first (COPY), or both directions have to move at once.
 func (c *client) relay() error {
 	s := c.srv
-	if c.half {
+	if c.half || c.conn.trails() {
 		c.half = false
 		return c.startDuplex()
 	}
@@ -131,7 +131,7 @@ func (c *client) relayStep() bool {
 }
 
 // lastPart lets go of the server, if it is free, and then writes the end of the answer to the client. It comes after the loop over the
-// server, which has the descriptor to itself: a client that does not read would otherwise stop whoever has the server next.
+// server, which has the descriptor to itself: writing would otherwise stop whoever has the server next.
 func (c *client) lastPart() error {
 	out := c.last
 	c.ended, c.last = false, nil
@@ -139,7 +139,7 @@ func (c *client) lastPart() error {
 	if c.hold(out) {
 		return nil
 	}
-	return c.toClient(out)
+	return c.endAnswer(out)
 }
 
 // toClient writes a part of an answer to the client, however long it takes.
@@ -147,7 +147,19 @@ func (c *client) toClient(p []byte) error {
 	if len(p) == 0 {
 		return nil
 	}
-	err := c.conn.writeAll(p)
+	return c.wrote(c.conn.writeAll(p))
+}
+
+// endAnswer writes the end of an answer to the client, which need not take it now.
+func (c *client) endAnswer(p []byte) error {
+	if len(p) == 0 {
+		return nil
+	}
+	return c.wrote(c.conn.finish(p))
+}
+
+// wrote is told how writing to the client ended.
+func (c *client) wrote(err error) error {
 	if err != nil {
 		c.mute = true
 	}

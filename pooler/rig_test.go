@@ -133,7 +133,7 @@ var errIdle = errors.New("the session waits for its client")
 func (c *fakeClient) drive(p []byte) error {
 	c.mem.feed(p)
 	for c.mem.unread() > 0 {
-		if c.srv == nil && (&fakePool{pl: c.pool}).idle() == 0 {
+		if !c.linked() && (&fakePool{pl: c.pool}).idle() == 0 {
 			return errors.New("no server is idle")
 		}
 		if !c.step() {

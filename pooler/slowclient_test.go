@@ -1,13 +1,14 @@
 package pooler
 
 import (
+	"bytes"
 	"errors"
 	"testing"
 
 	"pgdrover/internal/config"
 )
 
-// A client that does not read has its session wait for room for the end of an answer, while the server serves others again.
+// A client that does not read the end of an answer has its session wait for what it sends next, while the server serves others again.
 // What is done to the client then must still reach it.
 func TestAClientThatDoesNotReadTheEndOfItsAnswerCanBeKilled(t *testing.T) {
 	t.Parallel()
@@ -16,34 +17,79 @@ func TestAClientThatDoesNotReadTheEndOfItsAnswerCanBeKilled(t *testing.T) {
 	s := f.server(nil)
 	slow, other := f.client(0, nil), f.client(0, nil)
 	slow.mem.setRoom(10)
-	ended := make(chan error, 1)
-	go func() { ended <- slow.drive(msg('Q', "select 1\x00")) }()
-	eventually(t, "the server is free", func() bool { return f.idle() == 1 && len(slow.mem.got()) == 10 })
+	within(t, func() {
+		if err := slow.drive(msg('Q', "select 1\x00")); err != errIdle {
+			t.Error(err)
+		}
+	})
 	if err := other.drive(msg('Q', "select 2\x00")); err != errIdle {
 		t.Fatal(err)
 	}
 	r.p.cancelClient(slow.client) // it runs nothing
 	slow.interrupt(reasonDrain)   // it still has to get its answer
-	select {
-	case err := <-ended:
+	if err := slow.interrupted(); err != nil {
 		t.Fatalf("the session has ended: %v", err)
-	default:
 	}
 	slow.kill(errKilled())
 	within(t, func() {
+		err := slow.interrupted()
 		var fe fatalError
-		if err := <-ended; !errors.As(err, &fe) || fe.e.Code != "57P01" {
+		if !errors.As(err, &fe) || fe.e.Code != "57P01" {
 			t.Errorf("got %v", err)
 		}
+		slow.finish(err)
 	})
-	got := len(slow.mem.got())
-	slow.leave()
-	if n := len(slow.mem.got()); n != got {
-		t.Errorf("%d bytes were written behind half a message", n-got)
+	if n := len(slow.mem.got()); n != 10 {
+		t.Errorf("%d bytes were written behind half a message", n-10)
 	}
 	other.leave()
 	if f.idle() != 1 || s.closed.Load() {
 		t.Error("the server was lost")
+	}
+}
+
+// A client may send everything before it reads anything: that it does not take the end of an answer does not keep what it sends next from a server.
+func TestAClientThatDoesNotReadTheEndOfItsAnswerIsHeard(t *testing.T) {
+	t.Parallel()
+	for _, last := range []string{"", "X"} {
+		t.Run("last "+last, func(t *testing.T) {
+			t.Parallel()
+			f := newRig(t, "").pool(config.PoolTransaction)
+			f.server(nil)
+			ask := msg('Q', "select 2\x00")
+			quick := f.client(0, nil)
+			if err := quick.drive(ask); err != errIdle {
+				t.Fatal(err)
+			}
+			one := quick.mem.got()
+			quick.leave()
+			slow := f.client(0, nil)
+			slow.mem.setRoom(3)
+			within(t, func() {
+				for range 5 {
+					if err := slow.drive(ask); err != errIdle {
+						t.Error(err)
+					}
+				}
+			})
+			if got := slow.mem.got(); len(got) != 3 {
+				t.Errorf("%d bytes were written, and there was room for 3", len(got))
+			}
+			ended := make(chan struct{})
+			go func() {
+				defer close(ended)
+				if last != "" {
+					slow.finish(slow.drive(msg('X', "")))
+				}
+			}()
+			slow.mem.setRoom(-1)
+			eventually(t, "the slow client has everything", func() bool { return bytes.Equal(slow.mem.got(), bytes.Repeat(one, 5)) })
+			within(t, func() { <-ended })
+			if last == "" {
+				slow.leave()
+			}
+			eventually(t, "the server is free", func() bool { return f.idle() == 1 })
+		})
 	}
 }
 

@@ -2,6 +2,8 @@ package integration
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -151,6 +153,81 @@ func TestPrepareOfAKnownTextNeedsNoShard(t *testing.T) {
 	for id := range 4 {
 		if got, want := c.say(fmt.Sprintf("B - s %d", id+1), "E -", "S"), fmt.Sprintf("2 D(%d) C(SELECT 1) Z(I)", id+1); got != want {
 			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+}
+
+// TestChangedColumnsAreRefusedOnEveryServer: a client that was told of a statement's columns must not get others, as it does not from PostgreSQL:
+// not on a server that has prepared it before they have changed, and not on one that has to prepare it anew.
+func TestChangedColumnsAreRefusedOnEveryServer(t *testing.T) {
+	t.Parallel()
+	const refused = "E(SERROR; C0A000; Mcached plan must not change result type"
+	told := map[string][]string{
+		"by Describe of the statement":  {"P s SELECT * FROM altered", "DS s", "S"},
+		"by Describe of its portal":     {"P s SELECT * FROM altered", "B - s", "DP -", "E -", "S"},
+		"by Describe of a named portal": {"P s SELECT * FROM altered", "B p s", "DP p", "E p", "S"},
+	}
+	for _, how := range slices.Sorted(maps.Keys(told)) {
+		for _, elsewhere := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s, DDL elsewhere %v", how, elsewhere), func(t *testing.T) {
+				t.Parallel()
+				pg, b := startRounds(t, "")
+				ddl := func(sql string) {
+					if elsewhere {
+						pg.MustExec(t, "postgres", sql)
+					} else if got := startRaw(t, b.Port, "db", "postgres").say("Q " + sql); strings.Contains(got, "E(") {
+						t.Fatal(got)
+					}
+				}
+				pg.MustExec(t, "postgres", "CREATE TABLE altered AS SELECT '1'::text AS a")
+				c, late := startRaw(t, b.Port, "db", "postgres"), startRaw(t, b.Port, "db", "postgres")
+				if got := c.say(told[how]...); strings.Contains(got, "E(") {
+					t.Fatal(got)
+				}
+				late.say(told[how]...)
+				for range 4 { // both servers, each twice
+					if got := c.say("B - s", "E -", "S"); got != "2 D(1) C(SELECT 1) Z(I)" {
+						t.Fatalf("before: %s", got)
+					}
+				}
+				ddl("ALTER TABLE altered ALTER a TYPE int USING a::int")
+				for i := range 6 {
+					if got := c.say("B - s", "E -", "S"); !strings.HasPrefix(got, refused) {
+						t.Errorf("execution %d: %s", i, got)
+					}
+				}
+				if got := c.say("P - BEGIN", "B - -", "E -", "B - s", "E -", "S"); !strings.Contains(got, "C(BEGIN) "+refused) || !strings.HasSuffix(got, "Z(E)") {
+					t.Errorf("in a transaction: %s", got)
+				}
+				if got := c.say("B - s", "E -", "S"); !strings.HasPrefix(got, "E(SERROR; C25P02") {
+					t.Errorf("in a failed one: %s", got)
+				}
+				c.say("Q ROLLBACK")
+				if got := c.say("P - SELECT 2", "B - -", "E -", "B - s", "E -", "B - s", "E -", "S"); strings.Count(got, "E(") != 1 || !strings.Contains(got, "D(2) C(SELECT 1) "+refused) {
+					t.Errorf("in a pipeline: %s", got)
+				}
+				// Whoever is told again with each execution need not be held to what it was told first.
+				for i := range 4 {
+					if got := late.say("B - s", "DP -", "E -", "S"); got != "2 T(a:23) D(1) C(SELECT 1) Z(I)" && (i > 1 || !strings.Contains(got, refused)) {
+						t.Errorf("with Describe: %s", got)
+					}
+				}
+				for range 4 {
+					if got := late.say("B - s", "E -", "S"); got != "2 D(1) C(SELECT 1) Z(I)" {
+						t.Errorf("told again: %s", got)
+					}
+				}
+				// What drivers do then is to prepare it again.
+				c.say("CS s", "S")
+				if got := c.say(told[how]...); strings.Contains(got, "E(") {
+					t.Errorf("prepared again: %s", got)
+				}
+				for i := range 4 {
+					if got := c.say("B - s", "E -", "S"); got != "2 D(1) C(SELECT 1) Z(I)" {
+						t.Errorf("execution %d of the new one: %s", i, got)
+					}
+				}
+			})
 		}
 	}
 }

@@ -66,7 +66,7 @@ func (c *client) needsNoServer(b []byte) bool {
 			parsed = true
 		case 'C':
 			name, _, err := cstring(b[min(headerLen+1, n):n])
-			if err != nil || b[headerLen] != 'S' || !c.tracking || c.stmts[string(name)] == nil {
+			if err != nil || b[headerLen] != 'S' || !c.tracking || c.stmts[string(name)].stmt == nil {
 				return false
 			}
 		default:
@@ -85,7 +85,7 @@ func (c *client) answersParse(msg []byte) bool {
 		return false
 	}
 	name, body, err := cstring(msg)
-	if err != nil || len(name) == 0 || c.stmts[string(name)] != nil || !c.hasRoom(name, body) {
+	if err != nil || len(name) == 0 || c.stmts[string(name)].stmt != nil || !c.hasRoom(name, body) {
 		return false
 	}
 	last := c.p.stmts.lastParsed(body, c.db.ddl.Load())

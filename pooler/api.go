@@ -241,6 +241,7 @@ type Error struct {
 	Detail   string
 	Hint     string
 	Where    string // CONTEXT
+	Routine  string // of PostgreSQL's that makes such an error
 	Position int    // in the text, in characters from 1; 0 = none
 }
 

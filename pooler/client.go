@@ -111,10 +111,11 @@ type client struct {
 	inbox           // notifications; see listen.go
 
 	// What some need.
-	stmts     map[string]*stmt      // prepared statements by the client's names
+	stmts     map[string]named      // prepared statements by the client's names
 	texts     int                   // bytes of them
 	maxStmts  int                   // max_prepared_statements
 	bound     []byte                // the name in the last Bind
+	tells     *prepared             // that one, if the next message describes its portal to a client that does not know its columns
 	drops     map[string]dropTarget // portals that drop statements
 	dropping  string                // the statement that the server is about to drop
 	initial   env                   // what it asked for when it connected, where that differs from the servers' own
@@ -446,7 +447,7 @@ func (c *client) finish(err error) {
 	c.leaveChannels()
 	c.replies.reset(c.undo)
 	for name, st := range c.stmts {
-		c.p.stmts.unref(st)
+		c.p.stmts.unref(st.stmt)
 		delete(c.stmts, name)
 	}
 	c.mu.Lock()
@@ -540,7 +541,7 @@ func (c *client) undo(k replyKind, d *replyData) {
 
 // setStmt makes name mean st (nil: nothing), moving the references along.
 func (c *client) setStmt(name string, st *stmt) {
-	old := c.stmts[name]
+	old := c.stmts[name].stmt
 	if old == st {
 		return
 	}
@@ -549,9 +550,9 @@ func (c *client) setStmt(name string, st *stmt) {
 		delete(c.stmts, name)
 	} else {
 		if c.stmts == nil {
-			c.stmts = map[string]*stmt{}
+			c.stmts = map[string]named{}
 		}
-		c.stmts[name] = st
+		c.stmts[name] = named{stmt: st}
 	}
 	c.p.stmts.unref(old)
 	c.texts += costOf(name, st) - costOf(name, old)

@@ -32,7 +32,7 @@ func (t *turn) control(p *shard.Plan) error {
 	case shard.Commit, shard.Rollback:
 		return t.endBlock(p)
 	case shard.Deallocate:
-		if t.unit != nil && c.stmts[p.Name] != nil { // no shard knows it by this name
+		if t.unit != nil && c.stmts[p.Name].stmt != nil { // no shard knows it by this name
 			c.setStmt(p.Name, nil)
 			return t.tag("DEALLOCATE")
 		}

@@ -77,7 +77,7 @@ func (c *client) dropQuery(msg, before []byte) outcome {
 		return unchanged
 	case c.replies.unsettled(name, c.region):
 		return later
-	case c.stmts[string(name)] == nil:
+	case c.stmts[string(name)].stmt == nil:
 		c.stage(before)
 		c.closeNow(name)
 		return preceded
@@ -117,7 +117,7 @@ func (c *client) bindDrop(st *stmt, msg, name, body, before []byte) (how outcome
 	if c.drops == nil {
 		c.drops = map[string]dropTarget{}
 	}
-	ours := target != nil && c.stmts[string(target)] != nil
+	ours := target != nil && c.stmts[string(target)].stmt != nil
 	c.dropBound = true
 	c.drops[string(portal)] = dropTarget{name: string(target), ours: ours}
 	if !ours {
@@ -145,7 +145,7 @@ func (c *client) executeDrop(msg, before []byte) (how outcome, drops bool) {
 	switch {
 	case !d.ours:
 		c.closeNow([]byte(d.name))
-	case c.stmts[d.name] != nil: // otherwise the server finds nothing to drop
+	case c.stmts[d.name].stmt != nil: // otherwise the server finds nothing to drop
 		c.appendScratch(d.name)
 	}
 	return preceded, true

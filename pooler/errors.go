@@ -42,6 +42,7 @@ func (e *Error) message() []byte {
 	field('D', e.Detail)
 	field('H', e.Hint)
 	field('W', e.Where)
+	field('R', e.Routine)
 	if e.Position > 0 {
 		field('P', strconv.Itoa(e.Position))
 	}

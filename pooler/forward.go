@@ -328,11 +328,14 @@ func (c *client) forward(end int) (terminate bool, err error) {
 			if c.replies.skipping {
 				break
 			}
-			how, err := c.extended(typ, msg, whole, b[from:pos])
+			how, err := c.extended(typ, msg, whole, b[from:pos], b[stop:end])
 			if err != nil {
 				return false, err
 			}
-			if how == later {
+			if how == later || how == asked {
+				if how == asked {
+					from = pos
+				}
 				await, end = true, pos
 				continue
 			}

@@ -107,7 +107,8 @@ func (h *hub) subscribe(c *client, channels []string) error {
 		if h.clients[n] == nil {
 			h.clients[n] = map[*client]bool{}
 		}
-		h.clients[n][c] = h.clients[n][c]
+		told := h.clients[n][c]
+		h.clients[n][c] = told
 	}
 	h.command(listenCommands("LISTEN ", channels), answer)
 	h.mu.Unlock()

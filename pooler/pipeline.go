@@ -177,7 +177,7 @@ func (u *pipeline) parse(body []byte) error {
 	if len(name) == 0 {
 		c.unnamed.parsed(c.unnamed.parse(rest, true))
 	} else {
-		if c.stmts[string(name)] != nil {
+		if c.stmts[string(name)].stmt != nil {
 			return &Error{Severity: "ERROR", Code: "42P05", Message: fmt.Sprintf("prepared statement %q already exists", name)}
 		}
 		st := c.p.stmts.intern(rest, c.db.ddl.Load())
@@ -209,7 +209,7 @@ func (u *pipeline) body(name []byte) ([]byte, error) {
 		}
 		return c.unnamed.text, nil
 	}
-	st := c.stmts[string(name)]
+	st := c.stmts[string(name)].stmt
 	if st == nil {
 		return nil, &Error{Severity: "ERROR", Code: "26000", Message: fmt.Sprintf("prepared statement %q does not exist", name)}
 	}

@@ -46,11 +46,11 @@ func (c *client) ownNames(msg []byte) {
 
 // nameOf returns the client's name for st: that of the last Bind if it has several. otherwise is for when it has none.
 func (c *client) nameOf(st *stmt, otherwise string) string {
-	if c.stmts[string(c.bound)] == st {
+	if c.stmts[string(c.bound)].stmt == st {
 		return string(c.bound)
 	}
 	for name, s := range c.stmts {
-		if s == st {
+		if s.stmt == st {
 			return name
 		}
 	}

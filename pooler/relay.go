@@ -378,9 +378,16 @@ func (c *client) serverMessage(typ byte, msg []byte, whole bool) (swallow bool, 
 	}
 	switch typ {
 	case 'T', 't', 'n':
-		if head == replyDescribe && typ != 't' {
+		own := head == replyDescribeOwn
+		switch {
+		case typ == 't':
+		case head == replyDescribe:
 			c.replies.pop()
+		case own, head == replyDescribeTell:
+			c.replies.pop()
+			c.described(c.replies.data.pop(), !own, msg, whole)
 		}
+		return own, nil
 	case 'C', 'I', 's':
 		c.copyIn = false
 		c.completed++
@@ -454,6 +461,9 @@ func (c *client) serverMessage(typ byte, msg []byte, whole bool) (swallow bool, 
 		}
 	case 'E':
 		swallow := c.serverError(msg)
+		if head == replyRefuse && errorCode(msg) == "26000" {
+			c.instead = refusedColumns()
+		}
 		if c.router != nil && !swallow && errorCode(msg) == "57014" {
 			if e := c.deadlock.Swap(nil); e != nil {
 				c.instead = e.message()
@@ -521,9 +531,8 @@ func (c *client) serverError(msg []byte) (swallow bool) {
 		c.retry = false
 	}
 	c.dropped(false)
-	if k := c.replies.head(); (k == replyBind || k == replyDescribe) && errorCode(msg) == "0A000" {
-		// "cached plan must not change result type": the statement has to be prepared anew.
-		c.srv.forget(func(*stmt) bool { return true })
+	if errorCode(msg) == "0A000" {
+		c.planRefused()
 	}
 	refused := c.replies.head() == replyParseUnname
 	c.replies.fail(c.undo, c.unsynced)

@@ -2,6 +2,7 @@ package pooler
 
 import (
 	"net"
+	"slices"
 	"testing"
 	"time"
 
@@ -37,7 +38,9 @@ func (c *instantConn) write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func (c *instantConn) writeAll(p []byte) error                              { _, err := c.write(p); return err }
+func (c *instantConn) writeAll(p []byte) error { _, err := c.write(p); return err }
+
+func (c *instantConn) finish(p []byte) error                                { _, err := c.write(p); return err }
 func (c *instantConn) close()                                               {}
 func (c *instantConn) interrupt(bool)                                       {}
 func (c *instantConn) resume()                                              {}
@@ -84,14 +87,35 @@ func BenchmarkLogin(b *testing.B) {
 	}
 }
 
-// What the pooler itself does for a query, from the client's bytes to the released server, without any system call.
+// What the pooler itself does for a query, from the client's bytes to the released server, without any system call: a simple one, and one that was
+// prepared, as libpq and pgbench execute it.
 func BenchmarkQuery(b *testing.B) {
+	row := append(msg('T', "\x00\x01abalance\x00", "\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"), msg('D', "\x00\x01\x00\x00\x00\x010")...)
+	end := append(msg('C', "SELECT 1\x00"), msg('Z', "I")...)
+	for _, bench := range []struct {
+		name        string
+		unit, reply []byte
+	}{
+		{"simple", msg('Q', "select abalance from pgbench_accounts where aid = 12345;\x00"), slices.Concat(row, end)},
+		{
+			"prepared",
+			slices.Concat(msg('B', "\x00s\x00\x00\x00\x00\x01\x00\x00\x00\x0512345\x00\x00"), msg('D', "P\x00"), msg('E', "\x00\x00\x00\x00\x00"), msg('S', "")),
+			slices.Concat(msg('2', ""), row, end),
+		},
+	} {
+		b.Run(bench.name, func(b *testing.B) { benchQuery(b, bench.unit, bench.reply) })
+	}
+}
+
+func benchQuery(b *testing.B, unit, reply []byte) {
 	r := newRig(b, "")
 	f := r.pool(config.PoolTransaction)
-	unit := msg('Q', "select abalance from pgbench_accounts where aid = 12345;\x00")
-	reply := append(append(msg('T', "\x00\x01abalance\x00", "\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"), msg('D', "\x00\x01\x00\x00\x00\x010")...), append(msg('C', "SELECT 1\x00"), msg('Z', "I")...)...)
+	st := r.p.stmts.intern([]byte("select abalance from pgbench_accounts where aid = $1;\x00\x00\x00"), 0)
 	for range 20 {
-		f.server(nil).server.conn = &instantConn{reply: reply}
+		s := f.server(nil).server
+		s.conn = &instantConn{reply: reply}
+		p, _ := s.prepared.add(r.p.stmts, stmtKey{st, noEnv}, 0)
+		p.confirmed = true
 	}
 	const n = 400
 	var clients [n]*fakeClient
@@ -100,6 +124,7 @@ func BenchmarkQuery(b *testing.B) {
 		clients[i] = f.client(10, nil)
 		conns[i] = &instantConn{}
 		clients[i].client.conn = conns[i]
+		clients[i].setStmt("s", st)
 	}
 	junk := make([]byte, 8<<20)
 	for _, cold := range []bool{false, true} {

@@ -14,11 +14,12 @@ const (
 	preceded                 // something was staged that goes before it
 	replaced                 // its replacement, if any, was staged
 	later                    // it cannot be forwarded before what was sent has been answered
+	asked                    // nor this, and a question was staged
 )
 
 // extended handles Parse, Bind, Describe and Close. before is what of the unit has not been staged yet:
-// it is staged first whenever something else is.
-func (c *client) extended(typ byte, msg []byte, whole bool, before []byte) (how outcome, err error) {
+// it is staged first whenever something else is. next is what comes behind the message.
+func (c *client) extended(typ byte, msg []byte, whole bool, before, next []byte) (how outcome, err error) {
 	body := msg[headerLen:]
 	if !c.tracking {
 		c.count(typ)
@@ -36,7 +37,12 @@ func (c *client) extended(typ byte, msg []byte, whole bool, before []byte) (how 
 		}
 	default: // 'D', 'C'
 		if len(body) == 0 || body[0] != 'S' {
-			c.replies.push(plainReply(typ))
+			if p := c.tells; p != nil {
+				c.tells = nil
+				c.expect(replyDescribeTell, replyData{name: string(c.bound), prep: p})
+			} else {
+				c.replies.push(plainReply(typ))
+			}
 			return unchanged, nil
 		}
 		name, body, err = cstring(body[1:])
@@ -63,7 +69,8 @@ func (c *client) extended(typ byte, msg []byte, whole bool, before []byte) (how 
 	case 'C':
 		return c.closeStatement(name, before)
 	}
-	st := c.stmts[string(name)]
+	its := c.stmts[string(name)]
+	st := its.stmt
 	if st == nil {
 		// The server knows no such name either and says so, with the effect it must have on the pipeline.
 		c.count(typ)
@@ -82,14 +89,25 @@ func (c *client) extended(typ byte, msg []byte, whole bool, before []byte) (how 
 				return how, nil
 			}
 		}
-		c.count(typ)
-		c.willRunLater(st.fx)
 		c.bound = append(c.bound[:0], name...)
 	}
 	c.stage(before)
 	p := c.prepare(st)
-	c.appendRenamed(msg, name, body, p.name)
-	c.replies.push(plainReply(typ))
+	if typ == 'D' {
+		c.appendRenamed(msg, name, body, p.name)
+		c.expect(replyDescribeTell, replyData{name: string(name), prep: p})
+		return replaced, nil
+	}
+	how, ok := c.checkColumns(its, p, msg, next)
+	if how == asked {
+		return asked, nil
+	}
+	c.count(typ)
+	c.willRunLater(st.fx)
+	if ok {
+		c.appendRenamed(msg, name, body, p.name)
+		c.replies.push(replyBind)
+	}
 	return replaced, nil
 }
 
@@ -134,7 +152,7 @@ func (c *client) count(typ byte) {
 
 // parse handles a named Parse. body is the text with its parameter types.
 func (c *client) parse(name, body, before []byte) (outcome, error) {
-	if _, ok := c.stmts[string(name)]; ok {
+	if c.stmts[string(name)].stmt != nil {
 		return c.parseAgain(name, before)
 	}
 	if !c.hasRoom(name, body) {
@@ -246,7 +264,7 @@ func (c *client) closeOwn() {
 
 // closeStatement handles Close of a named statement. A renamed one stays on the server for others.
 func (c *client) closeStatement(name, before []byte) (outcome, error) {
-	st := c.stmts[string(name)]
+	st := c.stmts[string(name)].stmt
 	if st == nil {
 		c.replies.push(replyClose)
 		return unchanged, nil

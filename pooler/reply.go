@@ -14,16 +14,19 @@ const (
 	replyClose                         // CloseComplete
 	replyCopyEnd                       // nothing: the client has ended its side of a COPY here
 	replyBindOwn                       // BindComplete for a Bind of ours: swallowed
+	replyRefuse                        // an error: the Bind of a statement with other columns than its client was told
 
 	// The kinds below carry a replyData.
-	replyParseNamed  // ParseComplete for a statement that we renamed
-	replyBindDrop    // BindComplete for a portal that drops a statement; name is the portal's
-	replyParseOwn    // ParseComplete for a Parse of ours: swallowed; name is what the client drops next
-	replyCloseOwn    // CloseComplete for a Close of ours: swallowed
-	replySayParsed   // say ParseComplete: the server has the statement already
-	replySayClosed   // say CloseComplete: closing a renamed statement is our affair
-	replyParseUnname // ParseComplete for the unnamed statement
-	replyCloseUnname // CloseComplete for it
+	replyParseNamed   // ParseComplete for a statement that we renamed
+	replyBindDrop     // BindComplete for a portal that drops a statement; name is the portal's
+	replyParseOwn     // ParseComplete for a Parse of ours: swallowed; name is what the client drops next
+	replyCloseOwn     // CloseComplete for a Close of ours: swallowed
+	replySayParsed    // say ParseComplete: the server has the statement already
+	replySayClosed    // say CloseComplete: closing a renamed statement is our affair
+	replyParseUnname  // ParseComplete for the unnamed statement
+	replyCloseUnname  // CloseComplete for it
+	replyDescribeTell // RowDescription or NoData, of prep's columns: they are what the client was told for name
+	replyDescribeOwn  // the same for a Describe of ours: swallowed
 )
 
 // replyData is what must be done when the reply comes, and undone when it does not because an error

@@ -143,7 +143,8 @@ type stmtKey struct {
 type prepared struct {
 	key        stmtKey
 	name       string
-	confirmed  bool   // ParseComplete has come
+	confirmed  bool // ParseComplete has come
+	columns    columns
 	region     uint64 // the pipeline region (from Sync to Sync) in which Parse was sent
 	prev, next *prepared
 }

@@ -324,7 +324,7 @@ func (c *client) preparedFor(name []byte) (*shard.Prepared, error) {
 		}
 		return prep, err
 	}
-	st := c.stmts[string(name)]
+	st := c.stmts[string(name)].stmt
 	if st == nil {
 		return nil, nil
 	}

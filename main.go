@@ -69,7 +69,7 @@ func run(args []string, out io.Writer) error {
 		fmt.Fprintln(out, "pgdrover "+o.Version)
 		return nil
 	case len(rest) == 1 && rest[0] == "demo":
-		ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+		ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
 		defer stop()
 		return demo.Run(ctx, out, func(ctx context.Context, file string) (func(), error) { return app.StartForDemo(ctx, file, o) })
 	case len(rest) == 2 && rest[0] == "check":

@@ -205,6 +205,34 @@ func TestConnectQueryRunsOnceOnEachServer(t *testing.T) {
 	wantError(t, err, "42703", "nosuchcolumn")
 }
 
+// TestConnectQueryDecidesWhatClientsBeginWith: what it sets holds for clients that ask for nothing else, and is what RESET brings back to them.
+func TestConnectQueryDecidesWhatClientsBeginWith(t *testing.T) {
+	t.Parallel()
+	pg := pgtest.Start(t, pgtest.WithAuth("trust"))
+	const query = `connect_query = "SET TimeZone = 'Asia/Tokyo'; SET DateStyle = 'German'; SET default_transaction_read_only = on"`
+	b := newPool(t, pg, "", query, pgDatabase("session", pg, query+"\npool_mode = \"session\""))
+	for _, db := range []string{"db", "session"} {
+		for range 2 { // the first one is greeted by the server that it has opened
+			c := startRaw(t, b.Port, db, "postgres")
+			for name, want := range map[string]string{"TimeZone": "Asia/Tokyo", "DateStyle": "German, DMY", "default_transaction_read_only": "on"} {
+				if got := c.say("Q SHOW " + name); !strings.Contains(got, "D("+want+")") {
+					t.Errorf("%s: %s is %s, want %s", db, name, got, want)
+				}
+				if got := c.params[name]; got != want && (name != "default_transaction_read_only" || got != "") { // reported since PostgreSQL 14
+					t.Errorf("%s: the client was told that %s is %q, want %q", db, name, got, want)
+				}
+			}
+			if got := c.say("Q CREATE TABLE t (a int)"); !strings.Contains(got, "C25006") {
+				t.Errorf("%s: %s", db, got)
+			}
+		}
+		c := startRaw(t, b.Port, db, "postgres", "TimeZone", "Europe/Paris")
+		if got := c.say("Q SHOW TimeZone"); !strings.Contains(got, "D(Europe/Paris)") {
+			t.Errorf("%s: asked for another one: %s", db, got)
+		}
+	}
+}
+
 func TestSeveralHosts(t *testing.T) {
 	t.Parallel()
 	pg := pgtest.Start(t, pgtest.WithAuth("trust"), pgtest.WithSetting("listen_addresses", "127.0.0.1,127.0.0.2"),

@@ -231,3 +231,107 @@ func TestChangedColumnsAreRefusedOnEveryServer(t *testing.T) {
 		}
 	}
 }
+
+// TestColumnsThatHaveNotChangedAreNotRefused goes through what looks like other columns and is none, on two servers.
+func TestColumnsThatHaveNotChangedAreNotRefused(t *testing.T) {
+	t.Parallel()
+	pg, b := startRounds(t, "")
+	pg.MustExec(t, "postgres", "CREATE TABLE same (a int, name varchar(20))", "INSERT INTO same VALUES (1, 'x')")
+	start := func() *rawClient { return startRaw(t, b.Port, "db", "postgres") }
+	each := func(c *rawClient, what, want string, say ...string) {
+		t.Helper()
+		for i := range 6 {
+			if got := c.say(say...); got != want {
+				t.Errorf("%s, execution %d: %s", what, i, got)
+			}
+		}
+	}
+
+	c := start()
+	c.say("P s SELECT coalesce($1::varchar, name) FROM same", `B - s \N`, "DP -", "E -", "S")
+	each(c, "a modifier that depends on a parameter", "2 D(x) C(SELECT 1) Z(I)", `B - s \N`, "E -", "S")
+
+	c = start()
+	c.say("P s SELECT a FROM same", "DS s", "S")
+	for _, sql := range []string{"ALTER TABLE same ALTER a TYPE bigint", "ALTER TABLE same ALTER a TYPE int"} {
+		pg.MustExec(t, "postgres", sql)
+		c.say("B - s", "E -", "S")
+		c.say("B - s", "E -", "S")
+	}
+	each(c, "changed and changed back", "2 D(1) C(SELECT 1) Z(I)", "B - s", "E -", "S")
+
+	c, other := start(), start()
+	c.say("P s SELECT * FROM same", "DS s", "S")
+	other.say("Q BEGIN")
+	other.say("Q ALTER TABLE same ADD b int")
+	if got := other.say("P s SELECT * FROM same", "DS s", "B - s", "E -", "S"); !strings.Contains(got, "D(1|x|NULL)") {
+		t.Errorf("within the transaction: %s", got)
+	}
+	other.say("Q ROLLBACK")
+	each(c, "changed and rolled back", "2 D(1|x) C(SELECT 1) Z(I)", "B - s", "E -", "S")
+
+	c = start()
+	c.say("Q BEGIN")
+	c.say("Q DECLARE cu CURSOR FOR SELECT a FROM same")
+	c.say("P s FETCH 1 FROM cu", "DS s", "S")
+	c.say("Q COMMIT")
+	for range 2 {
+		c.say("Q BEGIN")
+		c.say("Q DECLARE cu CURSOR FOR SELECT a, a FROM same")
+		if got := c.say("B - s", "E -", "S"); got != "2 D(1|1) C(FETCH 1) Z(T)" {
+			t.Errorf("FETCH: %s", got)
+		}
+		c.say("Q COMMIT")
+	}
+
+	// What follows is refused, in all circumstances.
+	c = start()
+	c.say("P s SELECT * FROM same WHERE name <> $1", "DS s", "S")
+	if got := c.say("P - nonsense", "CS s", "S"); !strings.HasPrefix(got, "E(") {
+		t.Error(got)
+	}
+	pg.MustExec(t, "postgres", "ALTER TABLE same ADD b int")
+	long := strings.Repeat("z", 200_000) // the rest of it must not become messages of its own
+	for i := range 6 {
+		if got := c.say("B - s "+long, "E -", "S"); !strings.HasPrefix(got, "E(SERROR; C0A000") || !strings.HasSuffix(got, "Z(I)") {
+			t.Errorf("execution %d with a long parameter: %.200s", i, got)
+		}
+	}
+}
+
+// TestStatementsParsedBehindASetAreNobodyElses: what stands in one packet with a SET means something else than for other clients.
+func TestStatementsParsedBehindASetAreNobodyElses(t *testing.T) {
+	t.Parallel()
+	_, b := startRounds(t, "")
+	const dmy, date = "SET DateStyle = 'ISO, DMY'", " SELECT date '01/02/2020' AS d /* %d */"
+	execute := func(sql string) []string { return []string{"P - " + sql, "B - -", "E -"} }
+	for i, first := range [][]string{
+		execute(dmy),
+		append(execute(dmy), "S"),
+		append(execute(dmy), "H"),
+		{"Q " + dmy},
+		execute("SELECT set_config('DateStyle', 'ISO, DMY', false)"),
+		append(execute("BEGIN"), execute("SET LOCAL DateStyle = 'ISO, DMY'")...),
+		execute("DO $$ BEGIN SET DateStyle = 'ISO, DMY'; END $$"),
+	} {
+		c, d := startRaw(t, b.Port, "db", "postgres"), startRaw(t, b.Port, "db", "postgres")
+		parse := "P s" + fmt.Sprintf(date, i)
+		say := append(first, parse, "B - s", "E -", "S")
+		if i == 5 {
+			say = append(append(first, parse, "B - s", "E -"), append(execute("COMMIT"), "S")...)
+		}
+		c.write(encode(t, say...))
+		got := c.until("D")
+		if i == 4 { // the row of set_config
+			got = c.until("D")
+		}
+		if !strings.HasSuffix(got, "D(2020-02-01)") {
+			t.Errorf("%q: %s", first, got)
+		}
+		for range 4 {
+			if got := d.say("CS s", parse, "B - s", "E -", "S"); !strings.Contains(got, "D(2020-01-02)") {
+				t.Errorf("another client after %q: %s", first, got)
+			}
+		}
+	}
+}

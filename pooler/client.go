@@ -46,6 +46,7 @@ type client struct {
 	skipToSync bool // an error of ours: the client's messages up to Sync go nowhere
 	barrier    bool // nothing more is forwarded before everything that was has been answered
 	dropBound  bool // there is something in drops
+	setsAhead  bool // something was sent that may change parameters, and has not been answered; see meaning
 	created    bool // a statement has, by its command tag, created, altered or dropped something; a router sets it to false
 	dirty      bool // unreported parameters may have changed: ask before the server is released
 	pinAsk     bool // something may keep the server: ask before it is released
@@ -111,11 +112,14 @@ type client struct {
 	inbox           // notifications; see listen.go
 
 	// What some need.
-	stmts     map[string]named      // prepared statements by the client's names
-	texts     int                   // bytes of them
-	maxStmts  int                   // max_prepared_statements
-	bound     []byte                // the name in the last Bind
-	tells     *prepared             // that one, if the next message describes its portal to a client that does not know its columns
+	stmts     map[string]named // prepared statements by the client's names
+	texts     int              // bytes of them
+	maxStmts  int              // max_prepared_statements
+	bound     []byte           // the name in the last Bind
+	tells     *prepared        // that one, if the next message describes its portal to a client that does not know its columns
+	asks      *prepared        // whose columns the server was asked for because of the Bind that comes next
+	odd       env              // see meaning
+	odds      int
 	drops     map[string]dropTarget // portals that drop statements
 	dropping  string                // the statement that the server is about to drop
 	initial   env                   // what it asked for when it connected, where that differs from the servers' own
@@ -382,7 +386,7 @@ func (c *client) interrupted() error {
 // atRest reports whether the client could be closed now without losing it anything: no transaction is open, nothing is
 // unanswered, and it has not begun to say anything.
 func (c *client) atRest() bool {
-	if c.duplex != nil || c.conn.trails() || !c.in.empty() || hasInput(c.conn.fd()) {
+	if c.duplex != nil || c.conn.trails() && !c.conn.stuck() || !c.in.empty() || hasInput(c.conn.fd()) {
 		return false
 	}
 	return c.srv == nil || c.srv.tx == 'I' && c.replies.empty() && !c.unsynced && c.body == 0 && !c.copyIn && !c.copyBoth
@@ -407,16 +411,10 @@ func (c *client) linked() bool {
 func (c *client) finish(err error) {
 	told := false
 	c.stopDuplex()
-	switch { // what it has asked for before it left is its
-	case errors.Is(err, errTerminate):
-		_ = c.conn.behind(0) // it may take its time; a kill ends it
-	case errors.Is(err, io.EOF):
-		_ = c.conn.behind(leaveGrace)
-	}
-	c.mu.Lock()
-	c.parting = true
-	c.mu.Unlock()
 	if f, ok := errors.AsType[fatalError](err); ok {
+		c.mu.Lock()
+		c.parting = true
+		c.mu.Unlock()
 		if c.sbody == 0 && !c.mute { // otherwise the client is in the middle of a message
 			told = c.say(f.e) == nil
 		}
@@ -449,6 +447,9 @@ func (c *client) finish(err error) {
 	for name, st := range c.stmts {
 		c.p.stmts.unref(st.stmt)
 		delete(c.stmts, name)
+	}
+	if errors.Is(err, errTerminate) || errors.Is(err, io.EOF) {
+		c.awaitTail()
 	}
 	c.mu.Lock()
 	c.closed = true
@@ -513,6 +514,7 @@ func (c *client) undo(k replyKind, d *replyData) {
 	switch k {
 	case replyParseNamed, replySayParsed, replySayClosed:
 		c.setStmt(d.name, d.before)
+		c.told(d.name, d.before, d.columns)
 		c.p.stmts.unref(d.before)
 		c.p.stmts.unref(d.after)
 	case replyBindDrop:

@@ -10,7 +10,8 @@ import (
 // was told is kept with its name for the statement, and what a server would return with the statement there. Before a client that does not ask again
 // uses a server whose columns are not known, the server is asked for them, and where they are others it refuses the Bind.
 
-// columns stands for the columns of a statement's result: a hash of names and types.
+// columns stands for the columns of a statement's result: a hash of names and types. Modifiers of types (the 20 of varchar(20)) are not part of it: those
+// of a portal may depend on its parameters.
 type columns uint64
 
 const (
@@ -34,13 +35,17 @@ func columnsOf(msg []byte, whole bool) columns {
 	var h maphash.Hash
 	h.SetSeed(columnsSeed)
 	for b := body[2:]; len(b) > 0; {
-		const fixed = 4 + 2 + 4 + 2 + 4 + 2 // table, attribute, type, its length, its modifier, format
+		const fixed = 4 + 2 + 4 + 2 + 4 + 2 // table, attribute, type, its length and modifier, format
 		i := bytes.IndexByte(b, 0)
 		if i < 0 || len(b) < i+1+fixed {
 			return columnsAny
 		}
-		_, _ = h.Write(b[:i+1])
-		_, _ = h.Write(b[i+7 : i+17])
+		for _, ch := range b[:i+1] {
+			if ch < 0x80 { // others depend on client_encoding
+				_ = h.WriteByte(ch)
+			}
+		}
+		_, _ = h.Write(b[i+7 : i+11])
 		b = b[i+1+fixed:]
 	}
 	return max(columns(h.Sum64()), columnsFirst)
@@ -48,32 +53,49 @@ func columnsOf(msg []byte, whole bool) columns {
 
 // differ reports whether both are known and not the same.
 func (k columns) differ(other columns) bool {
-	return k != other && k != columnsAny && other != columnsAny
+	return k != other && k > columnsAny && other > columnsAny
 }
 
-// checkColumns is called before the Bind msg of a statement that the client knows as its and the server as p. ok says that it can go to the server.
-// next is what the client has sent behind it.
-func (c *client) checkColumns(its named, p *prepared, msg, next []byte) (how outcome, ok bool) {
+// hasColumns reports whether PostgreSQL compares the columns of a statement that begins with this word. Others, such as FETCH and EXECUTE, return what
+// they find.
+func hasColumns(first uint64) bool {
+	switch first {
+	case wordSelect, wordWith, wordInsert, wordUpdate, wordDelete, wordMerge, wordValues, wordTable:
+		return true
+	}
+	return false
+}
+
+// checkColumns is called before the Bind msg of a statement that the client knows as its and the server as p, which is anew if its Parse has just been
+// staged. unchanged says that it can go there. next is what the client has sent behind it.
+func (c *client) checkColumns(its named, p *prepared, anew bool, msg, next []byte) outcome {
+	was := c.asks
+	c.asks = nil
 	switch {
-	case c.router != nil || p.columns == its.columns && p.columns != columnsUnknown:
-		return 0, true
+	case p.columns == its.columns && p.columns != columnsUnknown, c.router != nil, !its.stmt.hasColumns:
+		return unchanged
 	case c.srv.tx == 'E' && c.replies.asked == 0: // it is refused for that
-		return 0, true
+		return unchanged
 	case describesPortal(next, msg):
 		c.tells = p
-		return 0, true
-	case its.columns == columnsUnknown, p.columns != columnsUnknown && !p.columns.differ(its.columns):
-		return 0, true
-	case p.columns == columnsUnknown:
-		c.fwd = appendMessage(c.fwd, 'D', append([]byte{'S'}, p.name+"\x00"...))
+		return unchanged
+	case its.columns <= columnsAny, p.columns != columnsUnknown && !p.columns.differ(its.columns):
+		return unchanged
+	case p != was: // what is known of p may be out of date, and so may be p
+		if !anew {
+			c.srv.closeLater(p.name)
+			c.srv.prepared.remove(c.p.stmts, p)
+			p, _ = c.prepare(its.stmt)
+		}
+		c.fwd = appendMessage(c.fwd, 'D', []byte("S"+p.name+"\x00"))
 		c.expect(replyDescribeOwn, replyData{prep: p})
-		return asked, false
-	default:
-		c.columnsChanged(its.stmt)
-		c.fwd = appendMessage(c.fwd, 'B', []byte("\x00"+c.p.stmts.prefix+"\x00\x00\x00\x00\x00\x00\x00"))
-		c.replies.push(replyRefuse)
-		return replaced, false
+		c.asks = p
+		return asked
 	}
+	c.columnsChanged(its.stmt)
+	c.fwd = appendMessage(c.fwd, 'B', []byte("\x00"+c.p.stmts.prefix+"\x00\x00\x00\x00\x00\x00\x00"))
+	c.replies.push(replyRefuse)
+	return refused
 }
 
 // named is what a client's name for a statement means: nothing, if stmt is nil.
@@ -91,15 +113,20 @@ func describesPortal(b, bind []byte) bool {
 	return err == nil && bytes.HasPrefix(bind[headerLen:], portal) && bind[headerLen+len(portal)] == 0
 }
 
-// described notes what a server would return. told says that the client hears it.
-func (c *client) described(d replyData, told bool, msg []byte, whole bool) {
+// described notes what a server would return. heard says that the client hears it.
+func (c *client) described(d replyData, heard bool, msg []byte, whole bool) {
 	d.prep.columns = columnsOf(msg, whole)
-	if !told {
+	if !heard {
 		return
 	}
-	if its, ok := c.stmts[d.name]; ok && its.stmt == d.prep.key.stmt {
-		its.columns = d.prep.columns
-		c.stmts[d.name] = its
+	c.told(d.described, d.prep.key.stmt, d.prep.columns)
+}
+
+// told notes what the client knows of st by this name, if that is still what it means.
+func (c *client) told(name string, st *stmt, k columns) {
+	if its := c.stmts[name]; its.stmt == st && st != nil {
+		its.columns = k
+		c.stmts[name] = its
 	}
 }
 

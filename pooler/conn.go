@@ -32,9 +32,10 @@ type conn interface {
 	// writeAll waits until everything is written.
 	writeAll(p []byte) error
 	// finish writes the end of an answer. It does not wait: what the socket does not take is its tail. trails reports whether
-	// one is being written, and behind waits for it.
+	// one is being written, stuck whether for too long, and behind waits for it.
 	finish(p []byte) error
 	trails() bool
+	stuck() bool
 	behind(limit time.Duration) error
 	// direct reports whether write never waits.
 	direct() bool
@@ -250,7 +251,15 @@ func (c *netConn) interrupt(writes bool) { interruptConn(c.nc, writes) }
 func (c *netConn) resume()               { _ = c.nc.SetDeadline(time.Time{}) }
 func (c *netConn) netConn() net.Conn     { return c.nc }
 func (c *netConn) fd() int               { return c.sys }
-func (c *netConn) close()                { _ = c.nc.Close() }
+
+// close does not wait for room for TLS's own last words.
+func (c *netConn) close() {
+	nc := c.nc
+	if tc, ok := nc.(*tls.Conn); ok && !hasRoom(c.sys) {
+		nc = tc.NetConn()
+	}
+	_ = nc.Close()
+}
 
 func (c *netConn) within(d time.Duration, f func(net.Conn) error) error {
 	if err := c.behind(d); err != nil {

@@ -154,7 +154,7 @@ func (c *client) executeDrop(msg, before []byte) (how outcome, drops bool) {
 // prepareDrop makes sure that the linked server has the statement that drops the one of ours.
 func (c *client) prepareDrop() *prepared {
 	st := c.p.stmts.intern([]byte(`DEALLOCATE "`+c.p.stmts.scratch()+"\"\x00\x00\x00"), 0)
-	p := c.prepare(st)
+	p, _ := c.prepare(st)
 	c.p.stmts.unref(st) // the server holds it
 	return p
 }

@@ -55,10 +55,7 @@ func (c *client) pump(d *duplex, s *server) {
 	d.err = err
 	c.mu.Unlock()
 	close(d.done)
-	select {
-	case d.progress <- struct{}{}:
-	default:
-	}
+	d.goesOn()
 	if err != nil {
 		s.conn.interrupt(true) // the sender may be waiting for room
 		c.interrupt(reasonServer)
@@ -92,10 +89,7 @@ func (c *client) pumpLoop(d *duplex, s *server) error {
 			out, err := c.consume()
 			quiet := err == nil && c.quiet(d)
 			c.mu.Unlock()
-			select {
-			case d.progress <- struct{}{}:
-			default:
-			}
+			d.goesOn()
 			if err != nil {
 				fail = err
 				return true
@@ -116,7 +110,25 @@ func (c *client) pumpLoop(d *duplex, s *server) error {
 		}
 	}
 	for {
-		err := s.conn.loop(step)
+		c.mu.Lock()
+		if len(last) == 0 && c.ownNext() { // the server says nothing that would bring us to it
+			c.out = c.out[:0]
+			c.sayOwn()
+			last = c.out
+			d.goesOn()
+		}
+		over := c.quietEnds(d)
+		c.mu.Unlock()
+		write := c.toClient
+		if over {
+			write = c.endAnswer
+		}
+		err := write(last)
+		last = nil
+		if over || err != nil {
+			return err
+		}
+		err = s.conn.loop(step)
 		switch {
 		case err == nil && fail != nil:
 			return fail
@@ -130,14 +142,14 @@ func (c *client) pumpLoop(d *duplex, s *server) error {
 		default:
 			s.conn.resume()
 		}
-		c.mu.Lock()
-		over := c.quietEnds(d)
-		c.mu.Unlock()
-		err = c.endAnswer(last)
-		last = nil
-		if over || err != nil {
-			return err
-		}
+	}
+}
+
+// goesOn wakes a sender that waits for replies.
+func (d *duplex) goesOn() {
+	select {
+	case d.progress <- struct{}{}:
+	default:
 	}
 }
 
@@ -200,25 +212,33 @@ func (c *client) joinIfDone() (done bool, err error) {
 
 // forwardDuplex sends b[r:end] to the server while pump brings the answers. joinIfDone has been called.
 func (c *client) forwardDuplex(end int) error {
-	d := c.duplex
 	if c.queryAt.Load() == 0 {
 		c.begin()
 	}
 	terminate, err := c.forward(end)
 	send := c.send
 	c.send = nil
-	copying := c.copyIn || c.copyBoth
 	c.mu.Unlock()
 	if werr := c.writeServer(send); err == nil {
 		err = werr
 	}
 	if err == nil && terminate {
-		if !copying { // which nobody would end
-			<-d.done // what was asked for before Terminate is still answered
-		}
-		err = errTerminate
+		err = c.terminated()
 	}
 	return err
+}
+
+// terminated ends a session after Terminate. What was asked for before is still answered.
+func (c *client) terminated() error {
+	if d := c.duplex; d != nil {
+		c.mu.Lock()
+		copying := c.copyIn || c.copyBoth // which nobody would end
+		c.mu.Unlock()
+		if !copying {
+			<-d.done
+		}
+	}
+	return errTerminate
 }
 
 // writeServer writes to the server in duplex mode. writing has been set, under mu, and is ended here.
@@ -232,7 +252,7 @@ func (c *client) writeServer(p []byte) error {
 	s.midway = s.midway || err != nil
 	d.writing = false
 	d.sent++
-	if err == nil && c.quiet(d) && !d.over {
+	if err == nil && (c.quiet(d) || c.ownNext()) && !d.over {
 		d.poked = true
 		s.conn.interrupt(false)
 	}

@@ -13,6 +13,7 @@ const (
 	listening                        // LISTEN, UNLISTEN: see listen.go
 	notifies                         // NOTIFY, pg_notify: a transaction that cannot be prepared
 	drops                            // DEALLOCATE, DISCARD: see drops.go
+	sets                             // SET, RESET, DISCARD, and what may contain them unseen: see meaning
 )
 
 // effects is what is known of a text.
@@ -33,7 +34,7 @@ func effectsOf(text []byte, first uint64, whole bool) effects {
 		fx.effect &^= drops
 	}
 	if !whole {
-		fx.effect |= setsParameter | keepsState
+		fx.effect |= setsParameter | keepsState | sets
 		switch first {
 		case wordSelect, wordWith, wordInsert, wordUpdate, wordDelete:
 		default: // a script
@@ -102,6 +103,9 @@ const (
 	wordCommit   = 'C'<<40 | 'O'<<32 | 'M'<<24 | 'M'<<16 | 'I'<<8 | 'T'
 	wordRollback = 'R'<<56 | 'O'<<48 | 'L'<<40 | 'L'<<32 | 'B'<<24 | 'A'<<16 | 'C'<<8 | 'K'
 	wordBegin    = 'B'<<32 | 'E'<<24 | 'G'<<16 | 'I'<<8 | 'N'
+	wordMerge    = 'M'<<32 | 'E'<<24 | 'R'<<16 | 'G'<<8 | 'E'
+	wordValues   = 'V'<<40 | 'A'<<32 | 'L'<<24 | 'U'<<16 | 'E'<<8 | 'S'
+	wordTable    = 'T'<<32 | 'A'<<24 | 'B'<<16 | 'L'<<8 | 'E'
 	wordWith     = 'W'<<24 | 'I'<<16 | 'T'<<8 | 'H'
 	wordEnd      = 'E'<<16 | 'N'<<8 | 'D'
 )
@@ -175,19 +179,23 @@ func wordEffects(text []byte) effect {
 			}
 			n++
 		}
-		if n < len("temp") || n > len(buf) {
+		if n < len("do") || n > len(buf) {
 			continue
 		}
 		switch string(buf[:n]) {
+		case "set", "do", "call", "execute":
+			e |= sets
 		case "set_config":
 			e |= setsParameter
 		case "temp", "temporary", "pg_temp", "hold", "prepare",
 			"pg_advisory_lock", "pg_advisory_lock_shared", "pg_try_advisory_lock", "pg_try_advisory_lock_shared":
 			e |= keepsState
-		case "reset", "default", "local":
+		case "reset":
+			e |= resets | sets
+		case "default", "local":
 			e |= resets
 		case "discard":
-			e |= resets | drops
+			e |= resets | drops | sets
 		case "deallocate":
 			e |= drops
 		case "listen", "unlisten":

@@ -216,7 +216,7 @@ func (c *client) handle(end int) error {
 	}
 	c.fwd = keepSmall(c.fwd)
 	if terminate {
-		return errTerminate
+		return c.terminated()
 	}
 	return nil
 }
@@ -255,6 +255,9 @@ func (c *client) forward(end int) (terminate bool, err error) {
 	if c.srv != nil && len(c.srv.toClose) > 0 && c.replies.empty() && !c.replies.skipping && !c.copyIn && !c.copyBoth {
 		c.closeOwn()
 	}
+	if c.setsAhead && c.replies.empty() && !c.unsynced {
+		c.setsAhead, c.odd = false, env{}
+	}
 	await := false
 	for pos < end && !await {
 		typ := b[pos]
@@ -262,7 +265,7 @@ func (c *client) forward(end int) (terminate bool, err error) {
 		stop := min(pos+n, end)
 		msg := b[pos:stop]
 		whole := stop-pos == n
-		rewritten := false
+		rewritten, nothing := false, false // nothing: no part of it goes to the server
 		switch typ {
 		case 'Q', 'F', 'S', 'H', 'c', 'f':
 			c.answers = true
@@ -339,7 +342,7 @@ func (c *client) forward(end int) (terminate bool, err error) {
 				await, end = true, pos
 				continue
 			}
-			rewritten = how == replaced
+			rewritten, nothing = how == replaced || how == refused, how == refused
 			if how == preceded {
 				from = pos
 			}
@@ -368,7 +371,7 @@ func (c *client) forward(end int) (terminate bool, err error) {
 		}
 		if !whole {
 			c.body = n - (stop - pos)
-			c.drop = rewritten && typ != 'B'
+			c.drop = rewritten && typ != 'B' || nothing
 		}
 		pos = stop
 		if rewritten {

@@ -70,6 +70,11 @@ func (p *Pooler) openServer(pl *pool, d *config.Database) (*server, error) {
 			return nil, fmt.Errorf("%w: %w", errConnectQuery, err)
 		}
 		s.base = s.session.all
+		for i, kv := range sc.Params { // clients are greeted with what it has set
+			if v, ok := envGet(s.base, kv.Name); ok {
+				sc.Params[i].Value = v
+			}
+		}
 	}
 	return s, nil
 }

@@ -472,7 +472,7 @@ func (p *pool) connect() {
 	p.mu.Lock()
 	p.connecting--
 	if err != nil {
-		fail := p.failed(err)
+		fail := p.failed(err, t)
 		p.mu.Unlock()
 		p.p.ledger.give(p)
 		ringAll(fail)
@@ -509,7 +509,7 @@ func (p *pool) notReady(s *server, err error) {
 	if s.linkedAt.Load() == 0 {
 		p.mu.Lock()
 		delete(p.servers, s) // nobody has to wait for it
-		tell = p.failed(err)
+		tell = p.failed(err, now())
 		p.mu.Unlock()
 	}
 	s.close(err.Error())
@@ -521,12 +521,15 @@ func (p *pool) notReady(s *server, err error) {
 	}
 }
 
-// failed notes that a server could not be opened, and returns the waiters to be rung, who are told. The caller holds mu.
-func (p *pool) failed(err error) (ring []*client) {
+// failed notes that a server could not be opened, which was begun at since, and returns the waiters to be rung, who are told. Attempts that were under way
+// together count once. The caller holds mu.
+func (p *pool) failed(err error, since int64) (ring []*client) {
 	t := now()
 	retry := p.p.settings().ServerLoginRetry
+	if p.failures == 0 || since >= p.lastErrAt {
+		p.failures++
+	}
 	p.lastErr, p.lastErrAt = err, t
-	p.failures++
 	var se *connect.ServerError
 	var ae *auth.Error
 	refused := errors.As(err, &se) && se.Code() != "57P03" || errors.As(err, &ae)

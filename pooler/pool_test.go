@@ -1,6 +1,7 @@
 package pooler
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -22,6 +23,28 @@ func TestServerLifetimeIsSpread(t *testing.T) {
 	}
 	if closed != 5 {
 		t.Errorf("%d of 10 servers closed in half a lifetime, want 5", closed)
+	}
+}
+
+// After a restart of PostgreSQL all servers of a pool are opened at once, and fail at once: the next attempt comes as soon as after one that fails.
+func TestAttemptsThatFailTogetherCountOnce(t *testing.T) {
+	t.Parallel()
+	f := newRig(t, "").pool(config.PoolTransaction)
+	begun := now()
+	pause := func(since int64) time.Duration {
+		f.pl.mu.Lock()
+		defer f.pl.mu.Unlock()
+		f.pl.failed(errors.New("connection refused"), since)
+		return time.Duration(f.pl.retryAt - f.pl.lastErrAt)
+	}
+	one := pause(begun)
+	for range 20 {
+		if got := pause(begun); got != one {
+			t.Fatalf("after another one of the same moment: %s, want %s", got, one)
+		}
+	}
+	if got := pause(now()); got != 2*one {
+		t.Errorf("after one that was begun later: %s, want %s", got, 2*one)
 	}
 }
 

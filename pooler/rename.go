@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
+	"unique"
 )
 
 // outcome is what became of a message of the extended protocol.
@@ -15,6 +16,7 @@ const (
 	replaced                 // its replacement, if any, was staged
 	later                    // it cannot be forwarded before what was sent has been answered
 	asked                    // nor this, and a question was staged
+	refused                  // nothing of it goes to the server, and something was staged that the server refuses
 )
 
 // extended handles Parse, Bind, Describe and Close. before is what of the unit has not been staged yet:
@@ -39,7 +41,7 @@ func (c *client) extended(typ byte, msg []byte, whole bool, before, next []byte)
 		if len(body) == 0 || body[0] != 'S' {
 			if p := c.tells; p != nil {
 				c.tells = nil
-				c.expect(replyDescribeTell, replyData{name: string(c.bound), prep: p})
+				c.expect(replyDescribeTell, replyData{described: string(c.bound), prep: p})
 			} else {
 				c.replies.push(plainReply(typ))
 			}
@@ -92,22 +94,23 @@ func (c *client) extended(typ byte, msg []byte, whole bool, before, next []byte)
 		c.bound = append(c.bound[:0], name...)
 	}
 	c.stage(before)
-	p := c.prepare(st)
+	p, anew := c.prepare(st)
 	if typ == 'D' {
 		c.appendRenamed(msg, name, body, p.name)
-		c.expect(replyDescribeTell, replyData{name: string(name), prep: p})
+		if p.columns != columnsUnknown && p.columns == its.columns { // it is answered so, or not at all
+			c.replies.push(replyDescribe)
+		} else {
+			c.expect(replyDescribeTell, replyData{described: string(name), prep: p})
+		}
 		return replaced, nil
 	}
-	how, ok := c.checkColumns(its, p, msg, next)
-	if how == asked {
-		return asked, nil
+	if how := c.checkColumns(its, p, anew, msg, next); how != unchanged {
+		return how, nil
 	}
 	c.count(typ)
 	c.willRunLater(st.fx)
-	if ok {
-		c.appendRenamed(msg, name, body, p.name)
-		c.replies.push(replyBind)
-	}
+	c.appendRenamed(msg, name, body, p.name)
+	c.replies.push(replyBind)
 	return replaced, nil
 }
 
@@ -165,7 +168,7 @@ func (c *client) parse(name, body, before []byte) (outcome, error) {
 	// In a failed transaction the server has to say so, and whether it is in one is not known while it has not answered
 	// everything up to the last Sync.
 	if c.srv.tx != 'E' && c.replies.asked == 0 {
-		if p := c.srv.prepared.get(stmtKey{st, c.session.stmt}); p != nil && (p.confirmed || p.region == c.region) {
+		if p := c.srv.prepared.get(stmtKey{st, c.meaning()}); p != nil && (p.confirmed || p.region == c.region) {
 			c.expect(replySayParsed, d)
 			return replaced, nil
 		}
@@ -196,16 +199,29 @@ func (c *client) closeNow(name []byte) {
 	}
 }
 
-// prepare makes sure that the linked server has st, sending Parse ahead if it must.
-func (c *client) prepare(st *stmt) *prepared {
-	p := c.srv.prepared.get(stmtKey{st, c.session.stmt})
+// prepare makes sure that the linked server has st, sending Parse ahead if it must, which makes it anew.
+func (c *client) prepare(st *stmt) (p *prepared, anew bool) {
+	p = c.srv.prepared.get(stmtKey{st, c.meaning()})
 	if p != nil && (p.confirmed || p.region == c.region) {
-		return p
+		return p, false
 	}
 	p = c.addPrepared(st)
 	c.appendParse(p.name, st)
 	c.expect(replyParseOwn, replyData{prep: p})
-	return p
+	return p, true
+}
+
+// meaning is under which parameters a Parse is carried out that is sent now. Behind something that may change them, and of which the end is not known
+// yet, it is none that other statements share.
+func (c *client) meaning() env {
+	if !c.setsAhead {
+		return c.session.stmt
+	}
+	if c.odd == (env{}) {
+		c.odds++
+		c.odd = unique.Make(fmt.Sprintf("\x00%d.%d", c.id, c.odds))
+	}
+	return c.odd
 }
 
 // addPrepared enters st for the linked server, making room first.
@@ -219,7 +235,7 @@ func (c *client) addPrepared(st *stmt) *prepared {
 		s.prepared.remove(c.p.stmts, old)
 		c.appendClose(old.name, old.name)
 	}
-	p, replaced := s.prepared.add(c.p.stmts, stmtKey{st, c.session.stmt}, c.region)
+	p, replaced := s.prepared.add(c.p.stmts, stmtKey{st, c.meaning()}, c.region)
 	if replaced != nil {
 		s.closeLater(replaced.name)
 	}
@@ -264,14 +280,15 @@ func (c *client) closeOwn() {
 
 // closeStatement handles Close of a named statement. A renamed one stays on the server for others.
 func (c *client) closeStatement(name, before []byte) (outcome, error) {
-	st := c.stmts[string(name)].stmt
+	its := c.stmts[string(name)]
+	st := its.stmt
 	if st == nil {
 		c.replies.push(replyClose)
 		return unchanged, nil
 	}
 	c.stage(before)
 	c.p.stmts.ref(st) // held by the reply entry
-	c.expect(replySayClosed, replyData{name: string(name), before: st})
+	c.expect(replySayClosed, replyData{name: string(name), before: st, columns: its.columns})
 	c.setStmt(string(name), nil)
 	return replaced, nil
 }

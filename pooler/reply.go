@@ -25,7 +25,7 @@ const (
 	replySayClosed    // say CloseComplete: closing a renamed statement is our affair
 	replyParseUnname  // ParseComplete for the unnamed statement
 	replyCloseUnname  // CloseComplete for it
-	replyDescribeTell // RowDescription or NoData, of prep's columns: they are what the client was told for name
+	replyDescribeTell // RowDescription or NoData, of prep's columns: they are what the client is told of described
 	replyDescribeOwn  // the same for a Describe of ours: swallowed
 )
 
@@ -38,6 +38,9 @@ type replyData struct {
 	prep   *prepared // what a ParseComplete makes true on the server
 	gen    uint64    // of an unnamed statement
 	region uint64    // the pipeline region (from Sync to Sync) that the message belongs to
+
+	described string  // the client's name for the statement that it asks for
+	columns   columns // that the client was told of before
 }
 
 // replies is the queue of a session's expected replies. One byte a message, so that a client

@@ -38,6 +38,9 @@ func (c *client) willRun(fx effects) {
 	if fx.effect&setsParameter != 0 {
 		c.dirty = true
 	}
+	if fx.effect&(sets|setsParameter) != 0 {
+		c.setsAhead = true
+	}
 	if fx.effect&keepsState != 0 {
 		c.pinAsk = true
 	}

@@ -2,7 +2,9 @@ package pooler
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
+	"strings"
 	"testing"
 
 	"pgdrover/internal/config"
@@ -91,6 +93,73 @@ func TestAClientThatDoesNotReadTheEndOfItsAnswerIsHeard(t *testing.T) {
 			eventually(t, "the server is free", func() bool { return f.idle() == 1 })
 		})
 	}
+}
+
+// What is behind a tail and has no answer of a server's is said all the same, and Terminate in one packet with a statement does not cut it off.
+func TestWhatIsSentBehindTheEndOfAnAnswerIsAnswered(t *testing.T) {
+	t.Parallel()
+	const text = "select 7\x00\x00\x00"
+	parse := func(name string) []byte { return msg('P', name+"\x00"+text) }
+	for _, test := range []struct {
+		name string
+		send []byte
+		last byte // of the messages that answer it
+		end  bool
+	}{
+		{"Parse of a known text, Flush", append(parse("again"), msg('H', "")...), '1', false},
+		{"Parse of a known text, Query", append(parse("again"), msg('Q', "select 2\x00")...), 'Z', false},
+		{"Close, Flush", append(msg('C', "Sknown\x00"), msg('H', "")...), '3', false},
+		{"Close, Query", append(msg('C', "Sknown\x00"), msg('Q', "select 2\x00")...), 'Z', false},
+		{"Query, Terminate", append(msg('Q', "select 2\x00"), msg('X', "")...), 'Z', true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			f := newRig(t, "").pool(config.PoolTransaction)
+			f.server(nil)
+			slow := f.client(10, nil)
+			if err := slow.drive(append(parse("known"), msg('S', "")...)); err != errIdle {
+				t.Fatal(err)
+			}
+			if err := slow.drive(msg('Q', "begin\x00")); err != errIdle {
+				t.Fatal(err)
+			}
+			slow.mem.setRoom(3)
+			within(t, func() {
+				if err := slow.drive(msg('Q', "select 1\x00")); err != errIdle {
+					t.Error(err)
+				}
+			})
+			before := len(slow.mem.got())
+			ended := make(chan error, 1)
+			go func() { ended <- slow.drive(test.send) }()
+			eventually(t, "it was read", func() bool { return slow.mem.unread() == 0 })
+			slow.mem.setRoom(-1)
+			eventually(t, "everything is answered", func() bool {
+				got := typesOf(slow.mem.got())
+				return len(slow.mem.got()) > before && strings.HasSuffix(got, string(test.last)) && strings.Count(got, "Z") >= 3
+			})
+			within(t, func() {
+				if err := <-ended; test.end != (err == errTerminate) {
+					t.Error(err)
+				}
+			})
+			slow.leave()
+		})
+	}
+}
+
+// typesOf lists the types of messages.
+func typesOf(b []byte) string {
+	var types []byte
+	for len(b) >= headerLen {
+		n := int(binary.BigEndian.Uint32(b[1:])) + 1
+		if n > len(b) {
+			break
+		}
+		types = append(types, b[0])
+		b = b[n:]
+	}
+	return string(types)
 }
 
 // A server that has said all it had to say serves others, in whichever way its answer is brought to a client that does not read the end.

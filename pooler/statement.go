@@ -16,6 +16,8 @@ type stmt struct {
 	last atomic.Pointer[parsedBy] // nil before the first time
 	refs int                      // guarded by stmtTable.mu
 	idle int                      // how many of refs are servers'; guarded by stmtTable.mu
+
+	hasColumns bool // that PostgreSQL compares
 }
 
 // stmtID is what makes statements one. A text that is prepared after a table was altered is another statement than the same
@@ -64,7 +66,7 @@ func (t *stmtTable) intern(body []byte, ddl uint64) *stmt {
 	defer t.mu.Unlock()
 	s := t.m[stmtID{string(body), ddl}]
 	if s == nil {
-		s = &stmt{stmtID: stmtID{string(body), ddl}, fx: effectsOfBody(body)}
+		s = &stmt{stmtID: stmtID{string(body), ddl}, fx: effectsOfBody(body), hasColumns: hasColumns(firstWord(body))}
 		t.m[s.stmtID] = s
 		t.bytes += len(s.body)
 		t.over.Store(t.bytes > t.limit)

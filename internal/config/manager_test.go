@@ -430,7 +430,7 @@ func TestBrokenAutoFile(t *testing.T) {
 	m := open(t, path)
 	auto := filepath.Join(filepath.Dir(path), autoFileName)
 	for text, want := range map[string]string{
-		"default_pool_size = \n":         auto + ":1:21: unexpected character at start of value",
+		"default_pool_size = \n":         auto + ":1:21: the value is missing",
 		"default_pool_sice = 1\n":        auto + `:1:1: unknown setting "default_pool_sice"`,
 		"conffile = \"x\"\n":             auto + ":1:1: conffile must not be set in this file",
 		"[peers.1]\nhost = \"h\"\n":      auto + ":1:8: peers must not be set in this file",

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -185,7 +186,10 @@ func TestINIIncludesAreBounded(t *testing.T) {
 	files.put("f", []byte(strings.Repeat("%include f\n", 50)))
 	rep := &report{}
 	readINI("f", []byte("[pgbouncer]\n%include f\n"), files, rep)
-	if err := rep.err(); err == nil || !strings.Contains(err.Error(), "more than 1000 files are included") {
-		t.Errorf("got %.200v", err)
+	if !slices.ContainsFunc(rep.problems, func(p Problem) bool { return strings.Contains(p.Message, "more than 1000 files are included") }) {
+		t.Errorf("got %.200v", rep.err())
+	}
+	if text := rep.err().Error(); strings.Count(text, "\n") != mostProblems || !strings.HasSuffix(text, fmt.Sprintf("\nand %d more", len(rep.problems)-mostProblems)) {
+		t.Errorf("%d problems are told as\n%s", len(rep.problems), text)
 	}
 }

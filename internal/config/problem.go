@@ -53,11 +53,18 @@ type Warning = Problem
 // Problems are all that is wrong with a configuration; as an error it prints one problem a line.
 type Problems []Problem
 
-// Error joins the problems with newlines.
+// mostProblems is how many problems are named. A file that is no configuration at all has one in each line.
+const mostProblems = 20
+
+// Error joins the first problems with newlines, and says how many there are more.
 func (p Problems) Error() string {
-	s := make([]string, len(p))
-	for i := range p {
-		s[i] = p[i].String()
+	named := p[:min(len(p), mostProblems)]
+	s := make([]string, len(named))
+	for i := range named {
+		s[i] = named[i].String()
+	}
+	if n := len(p) - len(named); n > 0 {
+		s = append(s, fmt.Sprintf("and %d more", n))
 	}
 	return strings.Join(s, "\n")
 }

@@ -1,8 +1,10 @@
 package config
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
+	"fmt"
 	"regexp"
 	"slices"
 	"sort"
@@ -63,16 +65,54 @@ func parseTOML(file string, text []byte) (map[string]any, error) {
 	if err == nil {
 		return tree, nil
 	}
-	p := Problem{File: file, Message: quotedRune.ReplaceAllString(strings.TrimPrefix(err.Error(), "toml: "), "")}
+	p := Problem{File: file, Message: quotedRune.ReplaceAllString(gotRune.ReplaceAllString(strings.TrimPrefix(err.Error(), "toml: "), "but got something else"), "")}
 	var d *toml.DecodeError
 	if errors.As(err, &d) {
 		p.Line, p.Col = d.Position()
+		if m := syntaxMessage(lineOf(text, p.Line)); m != "" {
+			p.Message = m
+		}
 	}
 	return nil, Problems{p}
 }
 
 // quotedRune is how go-toml names the character it stumbled over, which may be the first of a password.
-var quotedRune = regexp.MustCompile(` U\+[0-9A-F]+( '.{1,4}')?| '.{1,4}'`)
+var (
+	gotRune    = regexp.MustCompile(`but got U\+[0-9A-F]+( '.{1,4}')?`)
+	quotedRune = regexp.MustCompile(`:? U\+[0-9A-F]+( '.{1,4}')?`)
+)
+
+var (
+	bareValue  = regexp.MustCompile(`^\s*([\w.-]+)\s*=\s*([A-Za-z_/*]\w*|\d+\.\d+\.|\d[\d.]*[A-Za-z])`)
+	noValue    = regexp.MustCompile(`^\s*[\w.-]+\s*=\s*(#.*)?$`)
+	noEquals   = regexp.MustCompile(`^\s*([\w-]+)(\s*:|\s+[^\s=])`)
+	openHeader = regexp.MustCompile(`^\s*\[[^\]]*$`)
+)
+
+// syntaxMessage names what people get wrong who come from another format, and "" for anything else. It does not quote a value.
+func syntaxMessage(line string) string {
+	m := bareValue.FindStringSubmatch(line)
+	switch {
+	case m != nil && m[2] != "true" && m[2] != "false":
+		return fmt.Sprintf(`the value of %s needs quotes: %s = "…"`, m[1], m[1])
+	case noValue.MatchString(line):
+		return "the value is missing"
+	case noEquals.MatchString(line):
+		return fmt.Sprintf("expected %s = value", noEquals.FindStringSubmatch(line)[1])
+	case openHeader.MatchString(line):
+		return "expected ] at the end of the table's name"
+	}
+	return ""
+}
+
+// lineOf returns a line of text, counted from 1.
+func lineOf(text []byte, n int) string {
+	for i := 1; i < n; i++ {
+		_, text, _ = bytes.Cut(text, []byte{'\n'})
+	}
+	line, _, _ := bytes.Cut(text, []byte{'\n'})
+	return string(line)
+}
 
 // tomlPlaces maps the path of a key, joined with zero bytes, to where it stands first. The elements of an array are named by
 // their numbers, from 0.

@@ -205,7 +205,7 @@ func TestConnectQueryRunsOnceOnEachServer(t *testing.T) {
 	wantError(t, err, "42703", "nosuchcolumn")
 }
 
-// TestConnectQueryDecidesWhatClientsBeginWith: what it sets holds for clients that ask for nothing else, and is what RESET brings back to them.
+// TestConnectQueryDecidesWhatClientsBeginWith: what it sets holds for clients that ask for nothing else.
 func TestConnectQueryDecidesWhatClientsBeginWith(t *testing.T) {
 	t.Parallel()
 	pg := pgtest.Start(t, pgtest.WithAuth("trust"))

@@ -112,14 +112,14 @@ type client struct {
 	inbox           // notifications; see listen.go
 
 	// What some need.
-	stmts     map[string]named // prepared statements by the client's names
-	texts     int              // bytes of them
-	maxStmts  int              // max_prepared_statements
-	bound     []byte           // the name in the last Bind
-	tells     *prepared        // that one, if the next message describes its portal to a client that does not know its columns
-	asks      *prepared        // whose columns the server was asked for because of the Bind that comes next
-	odd       env              // see meaning
-	odds      int
+	stmts     map[string]named      // prepared statements by the client's names
+	texts     int                   // bytes of them
+	maxStmts  int                   // max_prepared_statements
+	bound     []byte                // the name in the last Bind
+	tells     *prepared             // that one, if the next message describes its portal to a client that does not know its columns
+	asks      *prepared             // whose columns the server was asked for because of the Bind that comes next
+	odd       env                   // see meaning
+	odds      int                   // how many of them there have been
 	drops     map[string]dropTarget // portals that drop statements
 	dropping  string                // the statement that the server is about to drop
 	initial   env                   // what it asked for when it connected, where that differs from the servers' own
@@ -486,7 +486,7 @@ const (
 // hearOut reads what a client still sends that was told why its session ends, and throws it away, for a moment: to close a connection with bytes
 // unread resets it, and one that sends everything before it reads would see that instead.
 func (c *client) hearOut() {
-	if !hasInput(c.conn.fd()) {
+	if c.in.empty() && !hasInput(c.conn.fd()) { // of a message that has come in part, more is under way
 		return
 	}
 	// What fails here leaves the client no worse off.

@@ -8,7 +8,8 @@ import (
 // PostgreSQL refuses to carry out a prepared statement whose columns have changed since it was prepared, because its client may rely on what it was
 // told of them once ("cached plan must not change result type"). A server that has to prepare it anew does not know of them. So we do: what a client
 // was told is kept with its name for the statement, and what a server would return with the statement there. Before a client that does not ask again
-// uses a server whose columns are not known, the server is asked for them, and where they are others it refuses the Bind.
+// uses a server whose columns are not known, or are others, the server prepares the statement anew and is asked for them. If they are others still, it
+// refuses the Bind.
 
 // columns stands for the columns of a statement's result: a hash of names and types. Modifiers of types (the 20 of varchar(20)) are not part of it: those
 // of a portal may depend on its parameters.
@@ -51,11 +52,6 @@ func columnsOf(msg []byte, whole bool) columns {
 	return max(columns(h.Sum64()), columnsFirst)
 }
 
-// differ reports whether both are known and not the same.
-func (k columns) differ(other columns) bool {
-	return k != other && k > columnsAny && other > columnsAny
-}
-
 // hasColumns reports whether PostgreSQL compares the columns of a statement that begins with this word. Others, such as FETCH and EXECUTE, return what
 // they find.
 func hasColumns(first uint64) bool {
@@ -79,12 +75,11 @@ func (c *client) checkColumns(its named, p *prepared, anew bool, msg, next []byt
 	case describesPortal(next, msg):
 		c.tells = p
 		return unchanged
-	case its.columns <= columnsAny, p.columns != columnsUnknown && !p.columns.differ(its.columns):
+	case its.columns <= columnsAny, p.columns == columnsAny:
 		return unchanged
 	case p != was: // what is known of p may be out of date, and so may be p
 		if !anew {
-			c.srv.closeLater(p.name)
-			c.srv.prepared.remove(c.p.stmts, p)
+			c.srv.giveUp(p)
 			p, _ = c.prepare(its.stmt)
 		}
 		c.fwd = appendMessage(c.fwd, 'D', []byte("S"+p.name+"\x00"))

@@ -111,26 +111,29 @@ func (c *rawConn) write(p []byte) (int, error) {
 }
 
 func (c *rawConn) writeAll(p []byte) error {
-	if err := c.behind(0); err != nil {
-		return err
-	}
-	n, err := send(c.sys, p)
+	rest, err := c.begin(p)
 	if err != errWouldBlock {
 		return err
 	}
-	return c.writeRest(p[n:])
+	return c.writeRest(rest)
 }
 
 func (c *rawConn) finish(p []byte) error {
-	if err := c.behind(0); err != nil {
-		return err
-	}
-	n, err := send(c.sys, p)
+	rest, err := c.begin(p)
 	if err != errWouldBlock {
 		return err
 	}
-	c.trail(p[n:], c.writeRest)
+	c.trail(rest, c.writeRest)
 	return nil
+}
+
+// begin writes behind a tail what the socket takes without waiting. A rest comes with errWouldBlock.
+func (c *rawConn) begin(p []byte) (rest []byte, err error) {
+	if err := c.behind(0); err != nil {
+		return nil, err
+	}
+	n, err := send(c.sys, p)
+	return p[n:], err
 }
 
 // writeRest waits for room first. The first call of the callback comes after the runtime has reset its readiness state, so no wake-up

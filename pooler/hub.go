@@ -107,8 +107,9 @@ func (h *hub) subscribe(c *client, channels []string) error {
 		if h.clients[n] == nil {
 			h.clients[n] = map[*client]bool{}
 		}
-		told := h.clients[n][c]
-		h.clients[n][c] = told
+		if !h.clients[n][c] {
+			h.clients[n][c] = false // not told yet
+		}
 	}
 	h.command(listenCommands("LISTEN ", channels), answer)
 	h.mu.Unlock()

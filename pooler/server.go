@@ -104,11 +104,16 @@ func (s *server) discarded() {
 func (s *server) forget(match func(*stmt) bool) {
 	for _, p := range s.prepared.m {
 		if p.confirmed && match(p.key.stmt) {
-			s.closeLater(p.name)
-			s.prepared.remove(s.pool.p.stmts, p)
+			s.giveUp(p)
 		}
 	}
 	s.nPrepared.Store(int32(s.prepared.len()))
+}
+
+// giveUp forgets a statement, and has it closed when the server is next used.
+func (s *server) giveUp(p *prepared) {
+	s.closeLater(p.name)
+	s.prepared.remove(s.pool.p.stmts, p)
 }
 
 // forgetUnwanted gives up the texts that no client knows any more, when there are too many.

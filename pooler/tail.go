@@ -11,7 +11,7 @@ import (
 type tail struct {
 	done  chan struct{} // closed when it is written, or cannot be
 	err   error         // valid after done
-	since int64
+	since int64         // when it was begun
 }
 
 // tailPatience is how long a shutdown waits for a client that does not take the end of an answer.

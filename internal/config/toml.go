@@ -76,7 +76,7 @@ func parseTOML(file string, text []byte) (map[string]any, error) {
 	return nil, Problems{p}
 }
 
-// quotedRune is how go-toml names the character it stumbled over, which may be the first of a password.
+// How go-toml names the character it stumbled over, which may be the first of a password.
 var (
 	gotRune    = regexp.MustCompile(`but got U\+[0-9A-F]+( '.{1,4}')?`)
 	quotedRune = regexp.MustCompile(`:? U\+[0-9A-F]+( '.{1,4}')?`)
